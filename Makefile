@@ -1,0 +1,61 @@
+# What is built and checked here; "make check" is what every change must pass.
+# Needs Go, make, and gcc for the race detector. Targets run one after another.
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+FUZZTIME ?= 30s
+ROUNDS ?= 100
+PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+
+.NOTPARALLEL:
+.PHONY: check fmt vet staticcheck cross test race fuzz soak bench build measure
+
+# The tests come last, so that their lines end the output.
+check: fmt vet staticcheck cross race
+
+fmt:
+	@unformatted=$$(gofmt -l .) || exit 1; \
+	if [ -n "$$unformatted" ]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
+
+vet:
+	go vet ./...
+
+staticcheck:
+	go tool staticcheck ./...
+
+# Everything compiles on every platform, the tests too.
+cross:
+	@for p in $(PLATFORMS); do \
+		echo "GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 go build ./..."; \
+		GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 go build ./... || exit 1; \
+	done
+	GOOS=darwin CGO_ENABLED=0 go vet ./...
+	GOOS=windows CGO_ENABLED=0 go vet ./...
+
+test:
+	go test ./...
+
+race:
+	go test -race ./...
+
+# Every fuzz test there is, FUZZTIME each.
+fuzz:
+	@targets=$$(go test -list '^Fuzz' ./...) || { echo "$$targets"; exit 1; }; \
+	echo "$$targets" | \
+	awk '/^Fuzz/ { found[n++] = $$1 } /^ok/ { for (i = 0; i < n; i++) print $$2, found[i]; n = 0 }' | \
+	while read -r package target; do \
+		echo "go test -run '^$$' -fuzz '^$$target\$$' -fuzztime $(FUZZTIME) $$package"; \
+		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null || exit 1; \
+	done
+
+# The cases that depend on real time, ROUNDS times over real sockets.
+soak:
+	IRIS_SOAK=$(ROUNDS) go test ./node -run '^TestSoak$$' -v -count=1
+
+bench:
+	go test -run '^$$' -bench . -benchmem ./...
+
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/iris ./cmd/iris
+
+measure:
+	go run ./internal/measure

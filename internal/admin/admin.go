@@ -1,0 +1,103 @@
+// Package admin is what an operator asks a node: HTTP over a Unix socket in the
+// node's state directory, for root and the node's own user only. GET /status
+// answers in JSON.
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"github.com/project-iris/iris/internal/localsock"
+)
+
+// Socket is the name of the socket in a state directory.
+const Socket = "admin.sock"
+
+// Bounds of the service.
+const (
+	headerLimit = 16 << 10
+	headerTime  = 5 * time.Second
+	answerTime  = 10 * time.Second
+)
+
+// A Server answers on one admin socket.
+type Server struct {
+	http http.Server
+	done chan struct{}
+}
+
+// Serve opens the admin socket in the directory state, which it makes if it is
+// missing, and answers GET /status with what status returns.
+func Serve(state string, status func() (any, error), log *slog.Logger) (*Server, error) {
+	if err := localsock.MakePrivateDir(state); err != nil {
+		return nil, err
+	}
+	l, err := localsock.Listen(filepath.Join(state, Socket), localsock.Options{
+		Refused: func(uid int) { log.Warn("a user was refused at the admin socket", "uid", uid) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
+		s, err := status()
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(s)
+	})
+	s := &Server{done: make(chan struct{})}
+	s.http = http.Server{
+		Handler:           mux,
+		MaxHeaderBytes:    headerLimit,
+		ReadHeaderTimeout: headerTime,
+		WriteTimeout:      answerTime,
+		IdleTimeout:       answerTime,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	go func() {
+		defer close(s.done)
+		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("the admin socket failed", "error", err)
+		}
+	}()
+	return s, nil
+}
+
+// Close ends the service and waits for it.
+func (s *Server) Close() {
+	s.http.Close()
+	<-s.done
+}
+
+// Status asks the node whose state directory is given, and decodes its answer
+// into s.
+func Status(ctx context.Context, state string, s any) error {
+	client := http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(context.Context, string, string) (net.Conn, error) {
+			return localsock.DialTrusted(filepath.Join(state, Socket))
+		},
+	}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://iris/status", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return errors.New("the node answered " + resp.Status)
+	}
+	return json.NewDecoder(resp.Body).Decode(s)
+}

@@ -1,0 +1,240 @@
+package messaging
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/project-iris/iris/internal/core"
+	"github.com/project-iris/iris/internal/queue"
+)
+
+// A Sink takes what is due to one program: the relay's connection, or a client
+// in the node's own process. Its methods are called under a cell's lock unless
+// they say otherwise: they append to the program's queue, add themselves to the
+// batch if a flush is owed, and never block or call back. Octets passed in are
+// valid during the call only.
+type Sink interface {
+	queue.Flusher
+
+	// Request hands over a request that the program is to answer under id.
+	// It returns the position of the request in the program's queue.
+	Request(b *queue.Batch, id uint64, body []byte, timeout uint64) (pos uint64, err error)
+
+	// Offer hands over a tunnel build that the program is to confirm under id.
+	Offer(b *queue.Batch, id uint64) (pos uint64, err error)
+
+	// Answer ends the program's own request id.
+	Answer(b *queue.Batch, id uint64, out Outcome, body []byte)
+
+	// Unbuilt ends the program's own tunnel build id: nobody confirmed it.
+	Unbuilt(b *queue.Batch, id uint64, out Outcome)
+
+	// Broadcast and Event hand over a broadcast, an event of a topic.
+	Broadcast(b *queue.Batch, p queue.Payload) error
+	Event(b *queue.Batch, topic []byte, p queue.Payload) error
+
+	// Fail ends the program's connection for the given reason. Called without
+	// a lock.
+	Fail(reason string)
+
+	// Unstarted returns the requests and offers that were handed over and
+	// provably not passed on to the program: bodies by position. Called
+	// without a lock, once, when nothing more is handed over.
+	Unstarted() map[uint64][]byte
+}
+
+// An Outcome is how a request or tunnel build ended for the program that
+// started it.
+type Outcome byte
+
+const (
+	Replied   Outcome = iota // the body is the reply
+	Faulted                  // the body is the text of the fault
+	TimedOut                 // the deadline passed without an answer
+	Unreached                // the deadline passed and no member had appeared
+	Lost                     // the member is gone that was serving it
+	Refused                  // too many are pending on this connection
+)
+
+// A Conn is one program's connection as the data plane sees it. Its methods are
+// for the goroutine that reads the program's messages, save where they say
+// otherwise.
+type Conn struct {
+	ID      core.Conn
+	Cluster string // empty: client-only
+	Early   bool   // the program is told of a Lost at once, not at the deadline
+	Counts  Counts
+
+	plane  *Plane
+	sink   Sink
+	calls  calls
+	served served
+	load   atomic.Int32 // requests and builds handed over and not ended
+}
+
+// Counts is how many messages a connection sent, by primitive. Safe for
+// concurrent use.
+type Counts struct {
+	Requests, Replies, Broadcasts, Events, Tunnels atomic.Uint64
+}
+
+// NewConn returns a connection whose program takes its messages through sink.
+// It is a member of nothing until the loop has registered it. Safe for concurrent
+// use.
+func (p *Plane) NewConn(cluster string, sink Sink) *Conn {
+	c := &Conn{ID: core.Conn(p.ids.Add(1)), Cluster: cluster, plane: p, sink: sink}
+	c.calls.timer.Owner = c
+	return c
+}
+
+// Sink returns what NewConn was given. Safe for concurrent use.
+func (c *Conn) Sink() Sink { return c.sink }
+
+// Load returns the requests and tunnel builds the program has been handed and
+// has not ended. Safe for concurrent use.
+func (c *Conn) Load() int { return int(c.load.Load()) }
+
+// Request sends a request to one member of cluster. Exactly one Answer with id
+// follows, at the deadline at the latest, unless the connection is closed first
+// (relay-v1, Request and reply).
+func (c *Conn) Request(now time.Time, b *queue.Batch, id uint64, cluster, body []byte, timeout uint64) {
+	c.Counts.Requests.Add(1)
+	c.start(now, b, request, id, cluster, body, timeout)
+}
+
+// Build looks for a member of cluster to be the other end of the tunnel id.
+// Either that member's Confirm names this connection and id, or Unbuilt follows.
+func (c *Conn) Build(now time.Time, b *queue.Batch, id uint64, cluster []byte, timeout uint64) {
+	c.Counts.Tunnels.Add(1)
+	c.start(now, b, build, id, cluster, nil, timeout)
+}
+
+// Reply answers the request that was handed over under id. An unknown id, or
+// one answered before, is ignored (R30, R32, R56).
+func (c *Conn) Reply(b *queue.Batch, id uint64, fault bool, body []byte) {
+	c.Counts.Replies.Add(1)
+	g, ok := c.served.remove(request, id)
+	if !ok {
+		c.plane.Drops.LateReplies.Add(1)
+		return
+	}
+	c.unload()
+	out := Replied
+	if fault {
+		out = Faulted
+	}
+	if !g.answer(b, out, body) {
+		c.plane.Drops.LateReplies.Add(1)
+	}
+}
+
+// Confirm accepts the tunnel build that was offered under id. It returns the
+// connection that started it and its id there; from is nil when that no longer
+// waits. It reports false for an id that was never offered or is confirmed
+// already (R59).
+func (c *Conn) Confirm(id uint64) (from *Conn, tunnel uint64, ok bool) {
+	g, ok := c.served.remove(build, id)
+	if !ok {
+		return nil, 0, false
+	}
+	c.plane.Timers.Stop(&g.limit.timer)
+	c.unload()
+	if tunnel, ok = g.take(); !ok {
+		return nil, 0, true
+	}
+	return g.conn, tunnel, true
+}
+
+// Broadcast hands body to every member of cluster, once. It fails only when the
+// node has no memory for it, and then nobody got it.
+func (c *Conn) Broadcast(b *queue.Batch, cluster, body []byte) error {
+	c.Counts.Broadcasts.Add(1)
+	if cl := c.plane.cluster(cluster); cl != nil {
+		return cl.everyone.spread(b, c.plane.Budget, nil, body)
+	}
+	return nil
+}
+
+// Publish hands event to every subscriber of topic, once. It fails as Broadcast
+// does.
+func (c *Conn) Publish(b *queue.Batch, topic, event []byte) error {
+	c.Counts.Events.Add(1)
+	if t := c.plane.topic(topic); t != nil {
+		return t.spread(b, c.plane.Budget, topic, event)
+	}
+	return nil
+}
+
+// Expire ends what has come due; the driver calls it.
+func (c *Conn) Expire(now time.Time, b *queue.Batch) {
+	var ends [32]end
+	tick := c.plane.Timers.Tick(now)
+	for {
+		n := c.calls.expire(c, b, tick, ends[:])
+		c.plane.settle(ends[:n])
+		if n < len(ends) {
+			return
+		}
+	}
+}
+
+// Close ends the connection's part in everything, once the loop has taken it out
+// of every name: what it asked for is forgotten; what it was serving is lost, save
+// what provably did not start, which goes to another member (R12).
+func (c *Conn) Close(now time.Time, b *queue.Batch) {
+	c.plane.settle(c.calls.seal(c))
+	grants := c.served.seal(c.plane.Budget)
+	if len(grants) == 0 {
+		return
+	}
+	unstarted := c.sink.Unstarted()
+	for _, g := range grants {
+		if g.limit != nil {
+			c.plane.Timers.Stop(&g.limit.timer)
+		}
+		body, ok := unstarted[g.pos]
+		switch {
+		case ok:
+			c.plane.again(now, b, g.ticket, c.Cluster, body)
+		case g.conn.Early:
+			c.plane.Drops.Lost.Add(1)
+			g.answer(b, Lost, nil)
+		default: // its deadline tells
+			c.plane.Drops.Lost.Add(1)
+		}
+	}
+}
+
+// start begins a call and hands it to a member, or parks it until there is one.
+func (c *Conn) start(now time.Time, b *queue.Batch, k kind, id uint64, cluster, body []byte, timeout uint64) {
+	if timeout == 0 {
+		c.end(b, k, id, TimedOut, nil) // R54
+		return
+	}
+	t, ok := c.calls.add(c, now, k, id, timeout)
+	if !ok {
+		c.plane.Drops.Pending.Add(1)
+		c.end(b, k, id, Refused, nil)
+		return
+	}
+	if !c.plane.place(now, b, t, cluster, body, timeout) {
+		c.plane.park(t, cluster, body)
+	}
+}
+
+// end tells the program how a call ended.
+func (c *Conn) end(b *queue.Batch, k kind, id uint64, out Outcome, body []byte) {
+	if k == build {
+		c.sink.Unbuilt(b, id, out)
+	} else {
+		c.sink.Answer(b, id, out, body)
+	}
+}
+
+// unload takes one off the load, and lets the loop know when that makes a full
+// member free again.
+func (c *Conn) unload() {
+	if c.load.Add(-1) == maxLoad-1 {
+		c.plane.post(note{name: c.Cluster})
+	}
+}

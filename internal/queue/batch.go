@@ -1,0 +1,21 @@
+package queue
+
+// A Flusher writes out its queue, or wakes who does. What it appends to other
+// queues meanwhile it adds to the batch.
+type Flusher interface{ Flush(b *Batch) }
+
+// A Batch is the list of queues that one goroutine has appended to and owes a
+// flush. It flushes before it blocks. Not safe for concurrent use.
+type Batch struct{ owed []Flusher }
+
+// Add puts f on the list.
+func (b *Batch) Add(f Flusher) { b.owed = append(b.owed, f) }
+
+// Flush flushes everything on the list, and what that adds to it.
+func (b *Batch) Flush() {
+	for i := 0; i < len(b.owed); i++ {
+		b.owed[i].Flush(b)
+	}
+	clear(b.owed)
+	b.owed = b.owed[:0]
+}

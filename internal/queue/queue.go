@@ -1,0 +1,373 @@
+package queue
+
+import (
+	"errors"
+	"sync"
+)
+
+// What an append may be refused with.
+var (
+	ErrSealed = errors.New("queue is sealed")
+	ErrFull   = errors.New("queue is full")
+	ErrMemory = errors.New("the node's memory budget is used up")
+	ErrNoRoom = errors.New("queue has no room") // AppendIfRoom: Wrote tells when there is
+)
+
+// A Queue is the write queue of one connection or session: octets in the order
+// in which they were appended, bounded in bytes. It is corked at first: it takes
+// frames but asks nobody to write them. After Open it asks; after Seal it takes
+// nothing more.
+//
+// Any goroutine may append. Writing is done by whoever holds the claim: Claim,
+// then Next and Wrote in turn until Next returns nothing, which ends the claim.
+type Queue struct {
+	budget *Budget
+	limit  int
+
+	mu          sync.Mutex
+	first, last *block
+	fill        *block // where the next octet goes, if its block is there
+	bytes       int    // appended and not yet written
+	total       uint64 // octets ever appended
+	passed      uint64 // octets ever handed out by Next, and so perhaps written
+	held        int    // memory charged to the budget
+	frame, rest int    // octets of the frame being written, and left of it
+	open        bool
+	sealed      bool
+	discarded   bool
+	claimed     bool // somebody writes
+	owed        bool // somebody was asked to flush and has not claimed yet
+	wantRoom    bool // AppendIfRoom was refused since Wrote last told of room
+}
+
+// New returns a corked queue that refuses an append while more than limit
+// octets wait: it holds at most limit and one frame.
+func New(budget *Budget, limit int) *Queue {
+	return &Queue{budget: budget, limit: limit}
+}
+
+// Append appends one frame made of head, payload and tail, whole or not at all.
+// It returns the frame's position in the stream of octets, and flush when nobody
+// has been asked to flush the queue since it was last claimed: the caller then
+// owes it, also beside an error.
+func (q *Queue) Append(head []byte, p Payload, tail []byte) (pos uint64, flush bool, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := len(head) + len(p.Data) + len(tail)
+	own := n
+	if p.Shared != nil {
+		own = len(head)
+	}
+	switch {
+	case q.sealed:
+		return 0, false, ErrSealed
+	case q.bytes > q.limit:
+		return 0, q.ask(), ErrFull
+	case !q.reserve(own, false):
+		return 0, q.ask(), ErrMemory
+	}
+	pos = q.total
+	q.begin(n)
+	q.write(head)
+	if p.Shared != nil {
+		q.share(p.Shared)
+		q.reserve(len(tail), true)
+	} else {
+		q.write(p.Data)
+	}
+	q.write(tail)
+	return pos, q.ask(), nil
+}
+
+// AppendIfRoom is Append for frames that wait elsewhere while room octets or
+// more wait in the queue: it refuses with ErrNoRoom, and a later Wrote
+// says when to try again. Nothing else refuses it but a seal: room bounds it.
+func (q *Queue) AppendIfRoom(room int, head, body []byte) (flush bool, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.sealed {
+		return false, ErrSealed
+	}
+	if q.bytes >= room {
+		q.wantRoom = true
+		return false, ErrNoRoom
+	}
+	q.reserve(len(head)+len(body), true)
+	q.begin(len(head) + len(body))
+	q.write(head)
+	q.write(body)
+	return q.ask(), nil
+}
+
+// Open uncorks the queue. It reports true when octets wait: the caller flushes.
+func (q *Queue) Open() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.open = true
+	return q.bytes > 0
+}
+
+// Seal appends last, whatever waits, and takes nothing more; what waits is still
+// written. With cut set it first takes out every frame of which no octet was
+// handed to a writer, and returns them in order with the position of the first.
+// Only the first call has an effect.
+func (q *Queue) Seal(last []byte, cut bool) (pos uint64, frames []byte) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.sealed {
+		return q.total, nil
+	}
+	pos = q.total
+	if cut {
+		pos, frames = q.cut()
+	}
+	if len(last) > 0 {
+		q.reserve(len(last), true)
+		q.begin(len(last))
+		q.write(last)
+	}
+	q.sealed, q.open = true, true
+	return pos, frames
+}
+
+// Discard seals the queue and frees what it holds. A writer that holds the
+// claim gets nothing more from Next.
+func (q *Queue) Discard() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.sealed, q.open, q.discarded = true, true, true
+	if !q.claimed {
+		q.drop()
+	}
+}
+
+// Claim makes the caller the queue's writer, unless there is one, it is corked
+// or nothing waits.
+func (q *Queue) Claim() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.owed = false
+	if q.claimed || !q.open || q.bytes == 0 {
+		return false
+	}
+	q.claimed = true
+	return true
+}
+
+// Next returns octets to write, valid until Wrote, or nothing when none wait:
+// the claim has then ended. Only the holder of the claim calls it.
+func (q *Queue) Next() []byte {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.discarded {
+		q.drop()
+	}
+	if q.bytes == 0 {
+		q.claimed = false
+		return nil
+	}
+	b := q.first.b[q.first.r:]
+	q.passed = max(q.passed, q.total-uint64(q.bytes)+uint64(len(b)))
+	return b
+}
+
+// Wrote takes n octets of what Next returned off the queue. It reports true
+// when less than room octets wait and AppendIfRoom was refused before. Only the
+// holder of the claim calls it.
+func (q *Queue) Wrote(n, room int) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.bytes -= n
+	k := q.first
+	k.r += n
+	if k.r == len(k.b) {
+		q.shift()
+	}
+	if q.wantRoom && q.bytes < room {
+		q.wantRoom = false
+		return true
+	}
+	return false
+}
+
+// Unclaim ends a claim early; what waits is left for the next.
+func (q *Queue) Unclaim() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.claimed = false
+	if q.discarded {
+		q.drop()
+	}
+}
+
+// Waiting returns the octets appended and not yet written.
+func (q *Queue) Waiting() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.bytes
+}
+
+// Drained reports that the queue is sealed and everything is written.
+func (q *Queue) Drained() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.sealed && q.bytes == 0 && !q.claimed
+}
+
+// ask reports whether the caller is the first to owe a flush.
+func (q *Queue) ask() bool {
+	if q.owed || !q.open {
+		return false
+	}
+	q.owed = true
+	return true
+}
+
+// reserve links blocks for n more octets, as one charge that the budget may
+// refuse unless it is forced.
+func (q *Queue) reserve(n int, force bool) bool {
+	if q.fill != nil {
+		n -= q.fill.room()
+	}
+	if n <= 0 {
+		return true
+	}
+	large := q.first != nil || n > SmallBlock
+	cost := SmallBlock
+	if large {
+		cost = (n + LargeBlock - 1) / LargeBlock * LargeBlock
+	}
+	if force {
+		q.budget.Force(cost)
+	} else if !q.budget.Take(cost, q.held) {
+		return false
+	}
+	q.held += cost
+	for ; n > 0; n -= LargeBlock {
+		k := newBlock(large)
+		q.push(k)
+		if q.fill == nil {
+			q.fill = k
+		}
+	}
+	return true
+}
+
+// begin notes that a frame of n octets follows.
+func (q *Queue) begin(n int) { q.frame, q.rest = n, n }
+
+// write copies p, a part of the frame begun, into reserved blocks.
+func (q *Queue) write(p []byte) {
+	q.bytes += len(p)
+	q.total += uint64(len(p))
+	for len(p) > 0 {
+		if q.fill.room() == 0 {
+			q.fill = q.fill.next
+		}
+		if len(q.fill.b) == 0 && q.rest < q.frame {
+			q.fill.lead = min(q.rest, cap(q.fill.b))
+		}
+		n := min(len(p), q.fill.room())
+		q.fill.b = append(q.fill.b, p[:n]...)
+		p = p[n:]
+		q.rest -= n
+	}
+}
+
+// share links the octets of y as a part of the frame begun.
+func (q *Queue) share(y *Body) {
+	k := bodyBlocks.Get().(*block)
+	y.refs.Add(1)
+	k.body, k.b, k.lead = y, y.b, len(y.b)
+	q.bytes += len(y.b)
+	q.total += uint64(len(y.b))
+	q.rest -= len(y.b)
+	q.push(k)
+	q.fill = nil
+}
+
+// cut takes out the frames no octet of which was handed to a writer. A writer
+// is handed all that a block holds, so what it was handed ends where a frame does,
+// or where a block does and the lead of the next tells where that frame ends.
+func (q *Queue) cut() (pos uint64, frames []byte) {
+	var before *block
+	at := q.total - uint64(q.bytes) // position of k.b[k.r]
+	for k := q.first; k != nil; before, k = k, k.next {
+		b := k.b[k.r:]
+		keep := 0 // octets of b that stay
+		switch {
+		case at < q.passed:
+			keep = int(min(q.passed-at, uint64(len(b))))
+		case k.r == 0:
+			keep = k.lead
+		}
+		if keep == len(b) {
+			at += uint64(len(b))
+			continue
+		}
+		pos = at + uint64(keep)
+		frames = append(make([]byte, 0, q.total-pos), b[keep:]...)
+		rest := k.next
+		if keep > 0 {
+			k.b, k.next = k.b[:k.r+keep], nil
+			before = k
+		} else {
+			rest = k
+		}
+		q.last, q.fill = before, nil
+		if before == nil {
+			q.first = nil
+		} else if before.next = nil; before.body == nil {
+			q.fill = before
+		}
+		for rest != nil {
+			n := rest
+			rest = n.next
+			if n != k {
+				frames = append(frames, n.b...)
+			}
+			q.release(n)
+		}
+		q.bytes -= int(q.total - pos)
+		q.total = pos
+		return pos, frames
+	}
+	return q.total, nil
+}
+
+func (q *Queue) push(k *block) {
+	if q.first == nil {
+		q.first = k
+	} else {
+		q.last.next = k
+	}
+	q.last = k
+}
+
+// shift frees the first block.
+func (q *Queue) shift() {
+	k := q.first
+	q.first = k.next
+	if q.first == nil {
+		q.last = nil
+	}
+	if q.fill == k {
+		q.fill = nil
+	}
+	q.release(k)
+}
+
+// release frees an unlinked block.
+func (q *Queue) release(k *block) {
+	n := k.free()
+	q.held -= n
+	q.budget.Give(n)
+}
+
+// drop frees everything.
+func (q *Queue) drop() {
+	q.bytes = 0
+	for q.first != nil {
+		q.shift()
+	}
+}

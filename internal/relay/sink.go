@@ -1,0 +1,136 @@
+package relay
+
+import (
+	"errors"
+
+	"github.com/project-iris/iris/internal/messaging"
+	"github.com/project-iris/iris/internal/queue"
+	"github.com/project-iris/iris/internal/relaywire"
+	"github.com/project-iris/iris/internal/tunnel"
+)
+
+// room is how many octets may wait for a program before tunnels wait in their
+// own buffers, so that its other messages are never behind more than that (R46).
+const room = 256 << 10
+
+// send appends one message to the program's queue. A program that cannot take it
+// loses its connection: never a single delivery (R23).
+func (c *conn) send(b *queue.Batch, m *relaywire.Message, p queue.Payload) (pos uint64, err error) {
+	var head [256]byte
+	var tail [10]byte
+	m.Body = p.Data
+	pos, flush, err := c.queue.Append(m.AppendHeadToClient(head[:0]), p, m.AppendTailToClient(tail[:0]))
+	switch {
+	case errors.Is(err, queue.ErrFull):
+		flush = c.condemn(ending{slow, reasonSlow})
+	case errors.Is(err, queue.ErrMemory):
+		flush = c.condemn(ending{slow, reasonMemory})
+	}
+	if flush {
+		b.Add(c)
+	}
+	return pos, err
+}
+
+// condemn has the connection ended by the next Flush, as nothing may block here.
+func (c *conn) condemn(e ending) bool {
+	if !c.told.CompareAndSwap(nil, &e) {
+		return false
+	}
+	c.kicks.Store(true)
+	return true
+}
+
+// Request implements messaging.Sink.
+func (c *conn) Request(b *queue.Batch, id uint64, body []byte, timeout uint64) (uint64, error) {
+	return c.send(b, &relaywire.Message{Op: relaywire.Request, ID: id, Timeout: timeout}, queue.Payload{Data: body})
+}
+
+// Offer implements messaging.Sink.
+func (c *conn) Offer(b *queue.Batch, id uint64) (uint64, error) {
+	return c.send(b, &relaywire.Message{Op: relaywire.TunnelInit, ID: id, Size: relaywire.ChunkLimit}, queue.Payload{})
+}
+
+// Answer implements messaging.Sink: the protocol has the timeout form for all
+// that is neither a reply nor a fault.
+func (c *conn) Answer(b *queue.Batch, id uint64, out messaging.Outcome, body []byte) {
+	m := relaywire.Message{Op: relaywire.Reply, ID: id}
+	switch out {
+	case messaging.Replied:
+	case messaging.Faulted:
+		m.Fault = true
+	default:
+		m.TimedOut, body = true, nil
+	}
+	c.send(b, &m, queue.Payload{Data: body})
+}
+
+// Unbuilt implements messaging.Sink.
+func (c *conn) Unbuilt(b *queue.Batch, id uint64, _ messaging.Outcome) {
+	c.tunnels.Failed(id)
+	c.send(b, &relaywire.Message{Op: relaywire.TunnelResult, ID: id, TimedOut: true}, queue.Payload{})
+}
+
+// Broadcast implements messaging.Sink.
+func (c *conn) Broadcast(b *queue.Batch, p queue.Payload) error {
+	_, err := c.send(b, &relaywire.Message{Op: relaywire.Broadcast}, p)
+	return err
+}
+
+// Event implements messaging.Sink.
+func (c *conn) Event(b *queue.Batch, topic []byte, p queue.Payload) error {
+	_, err := c.send(b, &relaywire.Message{Op: relaywire.Publish, Name: topic}, p)
+	return err
+}
+
+// Fail implements messaging.Sink.
+func (c *conn) Fail(reason string) { c.stop(ending{broke, reason}) }
+
+// Unstarted implements messaging.Sink, out of what end took from the queue.
+func (c *conn) Unstarted() map[uint64][]byte {
+	calls := make(map[uint64][]byte)
+	all := relaywire.Limits{Handshake: 1 << 30, Name: 1 << 30, Body: 1 << 30}
+	var m relaywire.Message
+	for at := 0; at < len(c.unread); {
+		n, err := all.ParseToClient(c.unread[at:], &m)
+		if err != nil {
+			panic("relay: own frame does not parse: " + err.Error())
+		}
+		if m.Op == relaywire.Request || m.Op == relaywire.TunnelInit {
+			calls[c.unreadAt+uint64(at)] = m.Body
+		}
+		at += n
+	}
+	return calls
+}
+
+// TunnelOpen implements tunnel.Sink.
+func (c *conn) TunnelOpen(b *queue.Batch, id uint64) {
+	c.send(b, &relaywire.Message{Op: relaywire.TunnelResult, ID: id, Size: relaywire.ChunkLimit}, queue.Payload{})
+}
+
+// TunnelAllow implements tunnel.Sink.
+func (c *conn) TunnelAllow(b *queue.Batch, id, octets uint64) {
+	c.send(b, &relaywire.Message{Op: relaywire.TunnelAllow, ID: id, Size: octets}, queue.Payload{})
+}
+
+// TunnelClose implements tunnel.Sink.
+func (c *conn) TunnelClose(b *queue.Batch, id uint64, reason string) {
+	c.send(b, &relaywire.Message{Op: relaywire.TunnelClose, ID: id}, queue.Payload{Data: []byte(reason)})
+}
+
+// TunnelChunk implements tunnel.Sink.
+func (c *conn) TunnelChunk(b *queue.Batch, id, size uint64, octets []byte) bool {
+	m := relaywire.Message{Op: relaywire.TunnelTransfer, ID: id, Size: size, Body: octets}
+	var head [32]byte
+	flush, err := c.queue.AppendIfRoom(room, m.AppendHeadToClient(head[:0]), octets)
+	if flush {
+		b.Add(c)
+	}
+	return err == nil
+}
+
+var (
+	_ messaging.Sink = (*conn)(nil)
+	_ tunnel.Sink    = (*conn)(nil)
+)

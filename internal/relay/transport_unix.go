@@ -1,0 +1,114 @@
+//go:build unix
+
+package relay
+
+import (
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"syscall"
+)
+
+// readTries is how often a read is tried before the goroutine blocks in the
+// poller. Waking it is the dearest part of a round trip, and the next message is
+// often there within a few turns of the scheduler.
+const readTries = 5
+
+// socket is the transport of a socket of the system. The two functions given to
+// the system are made once, and so what they are for is in fields.
+type socket struct {
+	raw syscall.RawConn
+
+	in      *input // of the read under way
+	wait    bool   // it may block
+	n       int
+	err     error
+	reading func(fd uintptr) bool
+
+	// Of the write under way; the holder of the queue's claim has them.
+	out     []byte
+	wn      int
+	werr    error
+	writing func(fd uintptr) bool
+}
+
+// newTransport returns the best transport for nc.
+func newTransport(nc net.Conn) transport {
+	s, ok := nc.(syscall.Conn)
+	if !ok {
+		return blocking{nc}
+	}
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return blocking{nc}
+	}
+	t := &socket{raw: raw}
+	t.reading, t.writing = t.readFD, t.writeFD
+	return t
+}
+
+func (t *socket) read(in *input) (int, error) {
+	t.in = in
+	for try := 0; ; try++ {
+		t.wait = try == readTries
+		if err := t.raw.Read(t.reading); err != nil {
+			return 0, err
+		}
+		if t.err != syscall.EAGAIN {
+			return t.n, t.err
+		}
+		runtime.Gosched()
+	}
+}
+
+// readFD is called by the poller's Read: at once, and each time there may be
+// input. It reports whether that is enough.
+func (t *socket) readFD(fd uintptr) bool {
+	p := t.in.ready()
+	t.n, t.err = ignoringEINTR(syscall.Read, int(fd), p)
+	switch {
+	case t.err == syscall.EAGAIN && t.wait:
+		t.in.park()
+		return false
+	case t.err != nil:
+		t.n = 0
+		if t.err != syscall.EAGAIN {
+			t.err = os.NewSyscallError("read", t.err)
+		}
+	case t.n == 0:
+		t.err = io.EOF
+	}
+	return true
+}
+
+func (t *socket) nonblocking() bool { return true }
+
+func (t *socket) tryWrite(p []byte) (int, error) {
+	t.out = p
+	if err := t.raw.Write(t.writing); err != nil {
+		return 0, err
+	}
+	t.out = nil
+	if t.werr == syscall.EAGAIN {
+		return t.wn, errAgain
+	}
+	return t.wn, t.werr
+}
+
+func (t *socket) writeFD(fd uintptr) bool {
+	t.wn, t.werr = ignoringEINTR(syscall.Write, int(fd), t.out)
+	if t.werr != nil {
+		t.wn = 0
+	}
+	return true
+}
+
+func ignoringEINTR(f func(int, []byte) (int, error), fd int, p []byte) (int, error) {
+	for {
+		n, err := f(fd, p)
+		if err != syscall.EINTR {
+			return n, err
+		}
+	}
+}

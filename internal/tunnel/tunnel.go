@@ -1,0 +1,311 @@
+package tunnel
+
+import (
+	"math"
+	"sync"
+	"time"
+
+	"github.com/project-iris/iris/internal/queue"
+	"github.com/project-iris/iris/internal/wheel"
+)
+
+// Constants of the protocol.
+const (
+	Window     = 4 << 20   // octets a program may first send
+	MaxMessage = 1<<31 - 1 // octets of one message
+
+	// patience is how long the rest of a closed peer's data waits for credit
+	// that does not come.
+	patience = 60 * time.Second
+)
+
+// Reasons of a close that is not orderly.
+const (
+	Undelivered = "peer closed, and the rest of its data was not taken within 60 s"
+	Gone        = "initiator is gone"
+	NoMemory    = "the node's memory budget is used up"
+	BadChunk    = "continuation without a message in progress"
+	BadSize     = "announced message size exceeds 2^31-1 octets"
+	BadSum      = "chunks exceed the announced message size"
+)
+
+// ErrCredit is what a program did that sent more than it was allowed to.
+const ErrCredit = violation("tunnel allowance exceeded")
+
+type violation string
+
+func (v violation) Error() string { return string(v) }
+
+// A Sink takes what is due to the program at one end, under that program's id of
+// the tunnel. The methods are called under the tunnel's lock: they append to the
+// program's queue, add themselves to the batch if a flush is owed, and never
+// block or call back.
+type Sink interface {
+	TunnelOpen(b *queue.Batch, id uint64)          // to the initiator only
+	TunnelAllow(b *queue.Batch, id, octets uint64) // the program may send more
+	TunnelClose(b *queue.Batch, id uint64, reason string)
+
+	// TunnelChunk hands over a chunk: size is that of the message it starts,
+	// or 0. It reports false when there is no room; Table.Room then says when
+	// to try again.
+	TunnelChunk(b *queue.Batch, id, size uint64, octets []byte) bool
+}
+
+// A Tunnel is two ends on one node.
+type Tunnel struct {
+	mu     sync.Mutex
+	ends   [2]End
+	timers *wheel.Timers
+	limit  wheel.Entry // while an end is owed the rest of a closed peer's data
+}
+
+// An End is one program's side of a tunnel.
+type End struct {
+	tunnel *Tunnel
+	peer   *End
+	table  *Table
+	id     uint64
+
+	closed   bool   // nothing more to or from the program
+	draining bool   // the peer is gone; what it sent is still owed
+	reason   string // of the close that ends the draining
+
+	// From the program.
+	window  int64  // octets it may still send
+	missing uint64 // octets of the message it is sending
+
+	// To the program.
+	credit int64  // octets it still takes; below 0 after forced chunks
+	most   int64  // the most credit ever was: nothing is outstanding then
+	left   uint64 // octets missing of the message being delivered
+	waits  queue.Records
+}
+
+// Open makes the tunnel that acceptor confirmed under id, between the initiator's
+// build from and it. It reports false, and opens nothing, when the acceptor has a
+// tunnel of that id already. An initiator that is gone leaves the acceptor with a
+// tunnel that is closed at once.
+func Open(b *queue.Batch, timers *wheel.Timers, initiator *Table, from uint64, acceptor *Table, id uint64) bool {
+	t := &Tunnel{timers: timers}
+	t.limit.Owner = t
+	x, y := &t.ends[0], &t.ends[1]
+	*x = End{tunnel: t, peer: y, table: initiator, id: from}
+	*y = End{tunnel: t, peer: x, table: acceptor, id: id}
+	x.waits.Budget, y.waits.Budget = initiator.budget, acceptor.budget
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !acceptor.add(id, y) {
+		return false
+	}
+	if !initiator.open(from, x) {
+		x.closed = true
+		x.table.stats.Open.Add(1) // for a moment
+		y.finish(b, Gone)
+		return true
+	}
+	x.table.stats.Open.Add(1)
+	x.table.stats.Opened.Add(1)
+	x.window, y.window = Window, Window
+	x.table.sink.TunnelOpen(b, from)
+	x.table.sink.TunnelAllow(b, from, Window)
+	y.table.sink.TunnelAllow(b, id, Window)
+	return true
+}
+
+// Chunk takes a chunk from the program: size is that of the message it starts, 0
+// for a continuation. It fails when the program was not allowed to send it.
+func (e *End) Chunk(now time.Time, b *queue.Batch, size uint64, octets []byte) error {
+	e.tunnel.mu.Lock()
+	defer e.tunnel.mu.Unlock()
+	if e.closed || len(octets) == 0 {
+		return nil // R40, R41
+	}
+	n := int64(len(octets))
+	if n > e.window {
+		return ErrCredit
+	}
+	if e.draining {
+		e.table.sink.TunnelAllow(b, e.id, uint64(n)) // so that it is not stuck in a send
+		return nil
+	}
+	e.window -= n
+	switch {
+	case size == 0 && e.missing == 0:
+		e.abort(now, b, BadChunk)
+		return nil
+	case size > MaxMessage:
+		e.abort(now, b, BadSize)
+		return nil
+	case size > 0:
+		e.missing = size // what was missing of the one before is abandoned
+	}
+	if uint64(n) > e.missing {
+		e.abort(now, b, BadSum)
+		return nil
+	}
+	e.missing -= uint64(n)
+
+	p := e.peer
+	if p.waits.Empty() && p.deliver(b, size, octets) {
+		e.regrant(b, n)
+		return nil
+	}
+	if !p.waits.Push(size, octets) {
+		e.abort(now, b, NoMemory)
+	}
+	return nil
+}
+
+// Allow adds to what the program takes. Credit never overflows (R45).
+func (e *End) Allow(now time.Time, b *queue.Batch, octets uint64) {
+	e.tunnel.mu.Lock()
+	defer e.tunnel.mu.Unlock()
+	if e.closed || octets == 0 {
+		return
+	}
+	e.credit += int64(min(octets, uint64(math.MaxInt64/2-max(e.credit, 0))))
+	e.most = max(e.most, e.credit)
+	if e.draining {
+		e.tunnel.wait(now)
+	}
+	e.pump(b)
+}
+
+// Close is the program's own close: it is confirmed at once, and the peer gets
+// what was sent before.
+func (e *End) Close(now time.Time, b *queue.Batch) {
+	e.tunnel.mu.Lock()
+	defer e.tunnel.mu.Unlock()
+	if e.closed {
+		return
+	}
+	e.finish(b, "")
+	e.peer.drain(now, b, "")
+}
+
+// cut is the end of the program's whole connection, which is told nothing.
+func (e *End) cut(now time.Time, b *queue.Batch, reason string) {
+	e.tunnel.mu.Lock()
+	defer e.tunnel.mu.Unlock()
+	if e.closed {
+		return
+	}
+	e.shut(b)
+	e.peer.drain(now, b, reason)
+}
+
+// room tries again after the program's queue had no room.
+func (e *End) room(b *queue.Batch) {
+	e.tunnel.mu.Lock()
+	defer e.tunnel.mu.Unlock()
+	if !e.closed {
+		e.pump(b)
+	}
+}
+
+// Expire ends the draining of an end that gave no credit for too long.
+func (t *Tunnel) Expire(_ time.Time, b *queue.Batch) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range t.ends {
+		if e := &t.ends[i]; e.draining && !e.closed {
+			e.table.stats.Broken.Add(1)
+			e.finish(b, Undelivered)
+		}
+	}
+}
+
+// wait begins the time within which a draining end must give credit.
+func (t *Tunnel) wait(now time.Time) {
+	t.timers.Set(&t.limit, t.timers.Due(now, patience))
+}
+
+// abort closes both ends because of what e's program did to the tunnel. The peer
+// gets what was sent before.
+func (e *End) abort(now time.Time, b *queue.Batch, reason string) {
+	e.table.stats.Broken.Add(1)
+	e.finish(b, reason)
+	e.peer.drain(now, b, reason)
+}
+
+// finish closes e with a last word to its program.
+func (e *End) finish(b *queue.Batch, reason string) {
+	e.shut(b)
+	e.table.sink.TunnelClose(b, e.id, reason)
+}
+
+// shut makes e deaf and dumb. Its id is free before its program hears of it.
+func (e *End) shut(b *queue.Batch) {
+	e.closed = true
+	e.table.remove(e.id, e)
+	if e.draining {
+		e.tunnel.timers.Stop(&e.tunnel.limit)
+	}
+	if e.peer.closed {
+		e.table.stats.Open.Add(-1)
+	} else {
+		// What the peer sent and e will not take no longer holds it up.
+		if n := e.waits.Len(); n > 0 {
+			e.peer.regrant(b, int64(n))
+		}
+	}
+	e.waits.Drop()
+}
+
+// drain closes e once it has got everything that its peer, now closed, sent.
+func (e *End) drain(now time.Time, b *queue.Batch, reason string) {
+	if e.closed {
+		return
+	}
+	if e.waits.Empty() {
+		e.finish(b, reason)
+		return
+	}
+	e.draining, e.reason = true, reason
+	e.tunnel.wait(now)
+}
+
+// pump delivers what waits, as far as credit and room go.
+func (e *End) pump(b *queue.Batch) {
+	for !e.waits.Empty() {
+		size, octets := e.waits.First()
+		n := int64(len(octets))
+		if !e.deliver(b, size, octets) {
+			return
+		}
+		e.waits.Pop()
+		if !e.peer.closed {
+			e.peer.regrant(b, n)
+		}
+	}
+	if e.draining {
+		e.finish(b, e.reason)
+	}
+}
+
+// deliver hands a chunk to the program, unless it must wait for credit or room.
+func (e *End) deliver(b *queue.Batch, size uint64, octets []byte) bool {
+	n := int64(len(octets))
+	// A continuation, and a message after an abandoned one, go regardless of
+	// credit: a program grants whole messages only (relay-v1, Flow control). So
+	// does a chunk larger than all the program ever grants.
+	forced := size == 0 || e.left > 0 || e.credit > 0 && e.credit == e.most
+	if !forced && e.credit < n {
+		return false
+	}
+	if !e.table.chunk(b, e, size, octets) {
+		return false
+	}
+	e.credit -= n
+	if size > 0 {
+		e.left = size
+	}
+	e.left -= uint64(n)
+	return true
+}
+
+// regrant lets the program send n octets more.
+func (e *End) regrant(b *queue.Batch, n int64) {
+	e.window += n
+	e.table.sink.TunnelAllow(b, e.id, uint64(n))
+}

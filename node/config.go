@@ -1,0 +1,104 @@
+package node
+
+import (
+	"crypto"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"github.com/project-iris/iris/internal/relaywire"
+	"github.com/project-iris/iris/internal/session"
+)
+
+// DefaultPort is the TCP port programs look for their node on.
+const DefaultPort = 55555
+
+// minMemory is the least a node works with.
+const minMemory = 64 << 20
+
+// Config says what kind of node New makes. The zero value of a field means what
+// its comment says.
+type Config struct {
+	// Network is the name of the network, and Key its key: an
+	// ed25519.PrivateKey or *rsa.PrivateKey. Both are required unless Dev is
+	// set.
+	Network string
+	Key     crypto.Signer
+
+	// Dev makes a throw-away network of its own, in memory, that never leaves
+	// this host; Network and Key must not be set then.
+	Dev bool
+
+	// Port is the TCP port of the relay on 127.0.0.1 and ::1; 0: any free one,
+	// which Status tells.
+	Port int
+
+	// Socket is the path of the relay's Unix socket; empty: none. A socket
+	// that cannot be had is a warning, and the node goes on without it.
+	Socket string
+
+	// SocketUIDs are users let in on the Unix socket beside root and our own.
+	SocketUIDs []int
+
+	// Listeners take the place of Port and Socket when set. The node closes
+	// them.
+	Listeners []net.Listener
+
+	// State is a directory of the node's own, for the admin socket; empty:
+	// none.
+	State string
+
+	// Memory bounds what payload may hold, in octets; 0: a quarter of what the
+	// host or the control group has.
+	Memory int64
+
+	// MaxMessage bounds the body of one message, in octets; 0: 64 MiB.
+	MaxMessage int
+
+	// MaxPrograms bounds the programs attached at once; 0: 10,000, or a quarter
+	// of the descriptors the process may open if that is less.
+	MaxPrograms int
+
+	// Version is what Status calls the version of the program.
+	Version string
+
+	// Log is where the node logs; nil: nowhere.
+	Log *slog.Logger
+}
+
+// check fills in defaults and says what is wrong.
+func (c *Config) check() error {
+	switch {
+	case c.Dev && (c.Network != "" || c.Key != nil):
+		return errors.New("a dev node makes up its own network: leave out its name and key")
+	case !c.Dev && c.Network == "":
+		return errors.New("no network: give its name and key, or choose a dev node")
+	case !c.Dev && c.Key == nil:
+		return fmt.Errorf("no key for network %q", c.Network)
+	case c.Port < 0 || c.Port > 65535:
+		return fmt.Errorf("port %d is not in 0 to 65535", c.Port)
+	case c.Memory != 0 && c.Memory < minMemory:
+		return fmt.Errorf("memory of %d MiB is too little: give at least %d MiB", c.Memory>>20, minMemory>>20)
+	case c.MaxMessage < 0 || c.MaxPrograms < 0:
+		return errors.New("a limit is negative")
+	}
+	if !c.Dev {
+		if err := session.CheckNetwork(c.Network); err != nil {
+			return err
+		}
+	}
+	if c.Memory == 0 {
+		c.Memory = max(hostMemory()/4, minMemory)
+	}
+	if c.MaxMessage == 0 {
+		c.MaxMessage = relaywire.DefaultLimits.Body
+	}
+	if c.MaxPrograms == 0 {
+		c.MaxPrograms = min(10_000, max(64, (descriptors()-512)/4))
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
