@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -146,7 +147,7 @@ func (n *Node) closeListeners() {
 func (n *Node) listen() error {
 	c := &n.config
 	if c.Listeners != nil {
-		n.listeners = c.Listeners
+		n.listeners = slices.Clone(c.Listeners)
 	} else {
 		tcp, missing, err := listenLoopback(c.Port)
 		if err != nil {

@@ -29,7 +29,7 @@ type Queue struct {
 	fill        *block // where the next octet goes, if its block is there
 	bytes       int    // appended and not yet written
 	total       uint64 // octets ever appended
-	passed      uint64 // octets ever handed out by Next, and so perhaps written
+	passed      uint64 // octets ever handed out by Next, and so perhaps written, or kept
 	held        int    // memory charged to the budget
 	frame, rest int    // octets of the frame being written, and left of it
 	open        bool
@@ -97,6 +97,13 @@ func (q *Queue) AppendIfRoom(room int, head, body []byte) (flush bool, err error
 	q.write(head)
 	q.write(body)
 	return q.ask(), nil
+}
+
+// Keep has Seal leave in the queue what has been appended so far.
+func (q *Queue) Keep() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.passed = q.total
 }
 
 // Open uncorks the queue. It reports true when octets wait: the caller flushes.
@@ -190,7 +197,7 @@ func (q *Queue) Wrote(n, room int) bool {
 	return false
 }
 
-// Unclaim ends a claim early; what waits is left for the next.
+// Unclaim ends a claim with octets still waiting.
 func (q *Queue) Unclaim() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -205,6 +212,13 @@ func (q *Queue) Waiting() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.bytes
+}
+
+// Sealed reports that the queue takes nothing more.
+func (q *Queue) Sealed() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.sealed
 }
 
 // Drained reports that the queue is sealed and everything is written.

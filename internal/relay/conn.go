@@ -4,9 +4,12 @@ import (
 	"errors"
 	"net"
 	"os"
+	"runtime"
+	"strconv"
 	"sync/atomic"
 	"time"
 
+	"github.com/project-iris/iris/internal/localsock"
 	"github.com/project-iris/iris/internal/messaging"
 	"github.com/project-iris/iris/internal/queue"
 	"github.com/project-iris/iris/internal/relaywire"
@@ -110,7 +113,7 @@ func (c *conn) handshake() bool {
 		}
 		if err != nil {
 			c.server.Ends.Handshakes.Add(1)
-			c.server.Log.Debug("handshake failed", "program", c.nc.RemoteAddr(), "error", err)
+			c.server.Log.Debug("handshake failed", "program", c.peer(), "error", err)
 			return false
 		}
 	}
@@ -121,6 +124,7 @@ func (c *conn) handshake() bool {
 	c.m = c.server.Plane.NewConn(string(m.Name), c)
 	accept := relaywire.Message{Op: relaywire.Accept, Magic: []byte(relaywire.NodeMagic), Version: []byte(relaywire.Version)}
 	c.queue.Append(accept.AppendToClient(nil), queue.Payload{}, nil)
+	c.queue.Keep()
 	if err := c.server.Control.Attach(c.m); err != nil {
 		c.server.Ends.Full.Add(1)
 		c.server.Log.Warn("a program was turned away", "cluster", c.m.Cluster, "error", err)
@@ -131,7 +135,7 @@ func (c *conn) handshake() bool {
 	if c.told.Load() != nil {
 		c.kick() // asked to end while the deadline was the handshake's
 	}
-	c.server.Log.Debug("program attached", "conn", c.m.ID, "cluster", c.m.Cluster, "program", c.nc.RemoteAddr())
+	c.server.Log.Debug("program attached", "conn", c.m.ID, "cluster", c.m.Cluster, "program", c.peer())
 	return true
 }
 
@@ -179,6 +183,7 @@ func (c *conn) read() ending {
 			frames, octets = frames+1, octets+n
 			if frames >= mostFrames || octets >= mostOctets {
 				c.batch.Flush()
+				runtime.Gosched() // a flood is one of many
 				frames, octets = 0, 0
 			}
 		}
@@ -260,17 +265,19 @@ func (c *conn) handle(now time.Time, m *relaywire.Message) (ending, bool) {
 
 // confirm opens the tunnel whose build the program accepts.
 func (c *conn) confirm(b *queue.Batch, m *relaywire.Message) (ending, bool) {
-	from, id, ok := c.m.Confirm(m.ID)
-	if !ok {
-		return ending{broke, "confirmed a tunnel build that was not offered"}, true
-	}
-	if from == nil {
-		ok = c.tunnels.Refuse(b, m.Tunnel, reasonLate)
-	} else {
-		ok = tunnel.Open(b, c.server.Plane.Timers, from.Sink().(Tunneler).Tunnels(), id, c.tunnels, m.Tunnel)
-	}
-	if !ok {
+	// The id comes first: a build taken and then refused would have no answer.
+	if !c.tunnels.Building(m.Tunnel) {
 		return ending{broke, "tunnel id is in use"}, true
+	}
+	from, id, ok := c.m.Confirm(m.ID)
+	switch {
+	case !ok:
+		return ending{broke, "confirmed a tunnel build that was not offered"}, true
+	case from == nil:
+		c.tunnels.Failed(m.Tunnel)
+		c.TunnelClose(b, m.Tunnel, reasonLate)
+	default:
+		tunnel.Open(b, c.server.Plane.Timers, from.Sink().(Tunneler).Tunnels(), id, c.tunnels, m.Tunnel)
 	}
 	return ending{}, false
 }
@@ -357,7 +364,7 @@ func tunnelReason(e ending) string {
 }
 
 func (c *conn) count(e ending) {
-	ends, log := &c.server.Ends, c.server.Log.With("conn", c.m.ID, "cluster", c.m.Cluster, "program", c.nc.RemoteAddr())
+	ends, log := &c.server.Ends, c.server.Log.With("conn", c.m.ID, "cluster", c.m.Cluster, "program", c.peer())
 	switch e.cause {
 	case orderly:
 		ends.Orderly.Add(1)
@@ -375,6 +382,17 @@ func (c *conn) count(e ending) {
 		ends.Limits.Add(1)
 		log.Warn("program dropped: over a limit", "reason", e.reason)
 	}
+}
+
+// peer names the program for the log: its address, or its user where the system
+// tells that.
+func (c *conn) peer() string {
+	if c.nc.RemoteAddr().Network() == "unix" {
+		if uid, err := localsock.PeerUID(c.nc); err == nil {
+			return "uid " + strconv.Itoa(uid)
+		}
+	}
+	return c.nc.RemoteAddr().String()
 }
 
 // stop asks the reading goroutine to end the connection.

@@ -66,9 +66,7 @@ func (c *conn) write() {
 					c.tunnels.Room(&b)
 				}
 				if err != nil {
-					c.queue.Unclaim()
-					c.queue.Discard()
-					c.stop(ending{lost, err.Error()})
+					c.broken(err)
 					return
 				}
 				b.Flush()
@@ -80,4 +78,14 @@ func (c *conn) write() {
 			return
 		}
 	}
+}
+
+// broken waits, with the claim, until what was not written has been taken back.
+func (c *conn) broken(err error) {
+	c.stop(ending{lost, err.Error()})
+	for !c.queue.Sealed() {
+		<-c.wake
+	}
+	c.queue.Discard()
+	c.queue.Unclaim()
 }

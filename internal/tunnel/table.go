@@ -42,8 +42,8 @@ func NewTable(sink Sink, budget *queue.Budget, stats *Stats) *Table {
 	return &Table{sink: sink, budget: budget, stats: stats}
 }
 
-// Building reserves id for a tunnel that the program is building. It reports
-// false when the id is in use (R58).
+// Building reserves id for a tunnel that the program is building or confirming. It
+// reports false when the id is in use (R58, R60).
 func (t *Table) Building(id uint64) bool { return t.add(id, nil) }
 
 // Failed frees the id of a build that came to nothing.
@@ -61,17 +61,6 @@ func (t *Table) Len() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.ends)
-}
-
-// Refuse answers the confirmation of a build whose initiator is gone: the
-// program's end of it is closed at once. It reports false when id is in use (R60).
-func (t *Table) Refuse(b *queue.Batch, id uint64, reason string) bool {
-	if !t.add(id, nil) {
-		return false
-	}
-	t.remove(id, nil)
-	t.sink.TunnelClose(b, id, reason)
-	return true
 }
 
 // Close ends all tunnels because the program's connection does: their peers get

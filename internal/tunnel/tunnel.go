@@ -81,35 +81,30 @@ type End struct {
 	waits  queue.Records
 }
 
-// Open makes the tunnel that acceptor confirmed under id, between the initiator's
-// build from and it. It reports false, and opens nothing, when the acceptor has a
-// tunnel of that id already. An initiator that is gone leaves the acceptor with a
-// tunnel that is closed at once.
-func Open(b *queue.Batch, timers *wheel.Timers, initiator *Table, from uint64, acceptor *Table, id uint64) bool {
+// Open makes the tunnel that the acceptor confirmed under id, between the
+// initiator's build from and it; both ids have been reserved with Building. An
+// initiator whose connection is gone leaves the acceptor with a tunnel that is
+// closed at once.
+func Open(b *queue.Batch, timers *wheel.Timers, initiator *Table, from uint64, acceptor *Table, id uint64) {
 	t := &Tunnel{timers: timers}
 	t.limit.Owner = t
 	x, y := &t.ends[0], &t.ends[1]
-	*x = End{tunnel: t, peer: y, table: initiator, id: from}
-	*y = End{tunnel: t, peer: x, table: acceptor, id: id}
+	*x = End{tunnel: t, peer: y, table: initiator, id: from, window: Window}
+	*y = End{tunnel: t, peer: x, table: acceptor, id: id, window: Window}
 	x.waits.Budget, y.waits.Budget = initiator.budget, acceptor.budget
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !acceptor.add(id, y) {
-		return false
-	}
+	acceptor.open(id, y)
+	acceptor.stats.Open.Add(1)
 	if !initiator.open(from, x) {
 		x.closed = true
-		x.table.stats.Open.Add(1) // for a moment
 		y.finish(b, Gone)
-		return true
+		return
 	}
-	x.table.stats.Open.Add(1)
-	x.table.stats.Opened.Add(1)
-	x.window, y.window = Window, Window
+	acceptor.stats.Opened.Add(1)
 	x.table.sink.TunnelOpen(b, from)
 	x.table.sink.TunnelAllow(b, from, Window)
 	y.table.sink.TunnelAllow(b, id, Window)
-	return true
 }
 
 // Chunk takes a chunk from the program: size is that of the message it starts, 0

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// environment is what a flag is taken from when the command line lacks it.
+var environment = map[string]string{
+	"port":   "IRIS_PORT",
+	"net":    "IRIS_NET",
+	"socket": "IRIS_SOCKET",
+	"state":  "IRIS_STATE",
+	"memory": "IRIS_MEMORY",
+}
+
+// fromEnvironment sets the flags that the command line lacks. They do not count
+// as changed.
+func fromEnvironment(flags *pflag.FlagSet) (err error) {
+	flags.VisitAll(func(f *pflag.Flag) {
+		name := environment[f.Name]
+		value := os.Getenv(name)
+		if f.Changed || value == "" {
+			return
+		}
+		if e := f.Value.Set(value); e != nil {
+			err = fmt.Errorf("invalid value %q of %s: %w", value, name, e)
+		}
+	})
+	return err
+}
+
+// nameEnvironment adds to the help of each flag where else it is taken from.
+func nameEnvironment(flags *pflag.FlagSet) {
+	flags.VisitAll(func(f *pflag.Flag) {
+		if name := environment[f.Name]; name != "" {
+			f.Usage += "; else " + name
+		}
+	})
+}
+
+// A port is a flag with a TCP port.
+type port int
+
+func (p *port) Set(s string) error {
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err != nil {
+		return fmt.Errorf("a port is a number from 0 to 65535")
+	}
+	*p = port(n)
+	return nil
+}
+
+func (p *port) String() string { return strconv.Itoa(int(*p)) }
+func (p *port) Type() string   { return "port" }
+
+// A size is a flag with a number of octets.
+type size int64
+
+// units are the suffixes of a size.
+var units = []string{"", "K", "M", "G", "T"}
+
+func (s *size) Set(text string) error {
+	digits := len(text) - len(strings.TrimLeft(text, "0123456789"))
+	n, err := strconv.ParseInt(text[:digits], 10, 64)
+	if err != nil {
+		return fmt.Errorf("a size is a number with K, M, G or T, such as 512M")
+	}
+	suffix := strings.ToUpper(text[digits:])
+	if len(suffix) == 3 {
+		suffix = strings.TrimSuffix(suffix, "IB")
+	}
+	exponent := slices.Index(units, suffix)
+	if exponent < 0 {
+		return fmt.Errorf("unknown suffix %q: use K, M, G, T or KiB, MiB, GiB, TiB, powers of 1024", text[digits:])
+	}
+	if n > math.MaxInt64>>(10*exponent) {
+		return fmt.Errorf("it is too large")
+	}
+	*s = size(n << (10 * exponent))
+	return nil
+}
+
+// String returns s as people read it; of zero, which stands for a default, nothing.
+func (s *size) String() string {
+	if *s == 0 {
+		return ""
+	}
+	return octets(int64(*s))
+}
+
+func (s *size) Type() string { return "size" }
+
+// octets returns n as people read it, such as "1.5 MiB".
+func octets(n int64) string {
+	if n < 1<<10 {
+		return strconv.FormatInt(n, 10) + " B"
+	}
+	f, unit := float64(n), 0
+	for f >= 1<<10 && unit < len(units)-1 {
+		f, unit = f/(1<<10), unit+1
+	}
+	return strings.TrimSuffix(strconv.FormatFloat(f, 'f', 1, 64), ".0") + " " + units[unit] + "iB"
+}
+
+// A choice is a flag with one of a few words.
+type choice struct {
+	value string
+	words []string
+}
+
+func (c *choice) Set(s string) error {
+	if !slices.Contains(c.words, s) {
+		return fmt.Errorf("it is one of %s", strings.Join(c.words, ", "))
+	}
+	c.value = s
+	return nil
+}
+
+func (c *choice) String() string { return c.value }
+func (c *choice) Type() string   { return strings.Join(c.words, "|") }

@@ -1,0 +1,81 @@
+package node
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"testing"
+
+	"github.com/project-iris/iris/internal/conform"
+	"github.com/project-iris/iris/internal/memnet"
+)
+
+// The conformance suite takes a function that starts the node, so that it can
+// run against any: here one node on an in-memory network, and one on sockets.
+
+// suiteLog shows what the node logs when IRIS_TEST_LOG is set.
+func suiteLog() *slog.Logger {
+	if os.Getenv("IRIS_TEST_LOG") == "" {
+		return nil
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// virtualNode starts a node on an in-memory network, in invented time.
+func virtualNode(t testing.TB) *conform.Node {
+	l := memnet.Listen("relay")
+	n, err := New(Config{Dev: true, Listeners: []net.Listener{l}, Memory: 1 << 30, Log: suiteLog()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return &conform.Node{Dial: l.Dial, Close: func() { n.Close() }}
+}
+
+// socketNode starts a node on loopback.
+func socketNode(t testing.TB) *conform.Node {
+	n, err := New(Config{Dev: true, Memory: 1 << 30, Log: suiteLog()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Start(); err != nil {
+		t.Fatal(err)
+	}
+	addr := n.addrs[0]
+	return &conform.Node{
+		Dial:  func() (net.Conn, error) { return net.Dial("tcp", addr) },
+		Close: func() { n.Close() },
+	}
+}
+
+func TestRequirements(t *testing.T) {
+	conform.Run(t, conform.Env{Start: virtualNode, Virtual: true}, conform.Requirements())
+}
+
+func TestRequirementsOverSockets(t *testing.T) {
+	conform.Run(t, conform.Env{Start: socketNode}, conform.Requirements())
+}
+
+func TestExpectations(t *testing.T) {
+	conform.Run(t, conform.Env{Start: virtualNode, Virtual: true}, conform.Expectations())
+}
+
+func TestExpectationsOverSockets(t *testing.T) {
+	conform.Run(t, conform.Env{Start: socketNode}, conform.Expectations())
+}
+
+// TestSoak repeats the cases that depend on real time, with their exact limits,
+// and prints how often each failed. It is run by "make soak", which sets
+// IRIS_SOAK to the number of rounds.
+func TestSoak(t *testing.T) {
+	rounds, err := strconv.Atoi(os.Getenv("IRIS_SOAK"))
+	if err != nil {
+		t.Skip("a measurement, not a test: run make soak")
+	}
+	fmt.Println()
+	conform.Soak(conform.Env{Start: socketNode}, conform.Expectations(), rounds, os.Stdout)
+}
