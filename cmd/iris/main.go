@@ -41,6 +41,9 @@ func run(args []string) int {
 		fmt.Fprintf(os.Stderr, "iris: %s\n", text)
 		return statusFailure
 	}
+	if cmd.Name() == "help" {
+		cmd = root // which lists the commands
+	}
 	fmt.Fprintf(os.Stderr, "iris: %s; see %q\n", text, cmd.CommandPath()+" --help")
 	return statusUsage
 }
@@ -107,7 +110,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 		return fmt.Errorf("unexpected argument %q", args[0])
 	}
 	if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
-		return fmt.Errorf("unknown command %q: is it \"iris %s\"?", args[0], like[0])
+		return fmt.Errorf("unknown command %q (did you mean %q?)", args[0], like[0])
 	}
 	return fmt.Errorf("unknown command %q", args[0])
 }
@@ -135,5 +138,5 @@ func writeHelp(w io.Writer, cmd *cobra.Command) {
 		fmt.Fprintf(w, "\n%q explains one.\n", cmd.CommandPath()+" COMMAND --help")
 		return
 	}
-	fmt.Fprintf(w, "\nFlags:\n%s", cmd.LocalFlags().FlagUsagesWrapped(100))
+	fmt.Fprintf(w, "\nFlags:\n%s", cmd.LocalFlags().FlagUsages())
 }

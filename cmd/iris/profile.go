@@ -3,50 +3,60 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"runtime"
 	"runtime/pprof"
 )
 
-// profiles are the pprof files to write at the end.
-type profiles []profile
-
-type profile struct {
-	file  *os.File
-	write func(w io.Writer) error
+// profiles are the pprof files to write at the end; nil: not asked for.
+type profiles struct {
+	cpu, heap, block *os.File
 }
 
-// startProfiles opens the files, so that one that cannot be written is known at
-// once, and begins to count. An empty path stands for no profile.
-func startProfiles(cpu, heap, block string) (p profiles, err error) {
-	var cpuFile *os.File
-	for _, one := range []struct {
-		path  string
-		start func() error
-		write func(w io.Writer) error
-	}{
-		{cpu, func() error { return pprof.StartCPUProfile(cpuFile) }, func(io.Writer) error {
-			pprof.StopCPUProfile()
-			return nil
-		}},
-		{heap, nil, func(w io.Writer) error {
-			runtime.GC() // the profile is as of the last collection
-			return pprof.WriteHeapProfile(w)
-		}},
-		{block, nil, func(w io.Writer) error { return pprof.Lookup("block").WriteTo(w, 0) }},
-	} {
-		_ = one
+// startProfiles opens the files at once, so that one that cannot be written is
+// known from the start. An empty path asks for none.
+func startProfiles(cpu, heap, block string) (*profiles, error) {
+	p := &profiles{}
+	for _, f := range []struct {
+		path string
+		file **os.File
+	}{{cpu, &p.cpu}, {heap, &p.heap}, {block, &p.block}} {
+		if f.path == "" {
+			continue
+		}
+		file, err := os.Create(f.path)
+		if err != nil {
+			return nil, fmt.Errorf("profile: %w", err)
+		}
+		*f.file = file
 	}
-	return nil, errors.New("x")
-}
-
-func (p profiles) finish() error {
-	var errs []error
-	for _, one := range p {
-		if err := errors.Join(one.write(one.file), one.file.Close()); err != nil {
-			errs = append(errs, fmt.Errorf("profile: %w", err))
+	if p.block != nil {
+		runtime.SetBlockProfileRate(1)
+	}
+	if p.cpu != nil {
+		if err := pprof.StartCPUProfile(p.cpu); err != nil {
+			return nil, fmt.Errorf("profile: %w", err)
 		}
 	}
-	return errors.Join(errs...)
+	return p, nil
+}
+
+// finish writes the profiles.
+func (p *profiles) finish() error {
+	var errs []error
+	if p.cpu != nil {
+		pprof.StopCPUProfile()
+		errs = append(errs, p.cpu.Close())
+	}
+	if p.heap != nil {
+		runtime.GC() // it is as of the last collection
+		errs = append(errs, pprof.WriteHeapProfile(p.heap), p.heap.Close())
+	}
+	if p.block != nil {
+		errs = append(errs, pprof.Lookup("block").WriteTo(p.block, 0), p.block.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("profile: %w", err)
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -36,11 +37,11 @@ func fromEnvironment(flags *pflag.FlagSet) (err error) {
 	return err
 }
 
-// nameEnvironment adds to the help of each flag where else it is taken from.
+// nameEnvironment adds to the help of each flag the variable it may come from.
 func nameEnvironment(flags *pflag.FlagSet) {
 	flags.VisitAll(func(f *pflag.Flag) {
 		if name := environment[f.Name]; name != "" {
-			f.Usage += "; else " + name
+			f.Usage += " [" + name + "]"
 		}
 	})
 }
@@ -51,14 +52,14 @@ type port int
 func (p *port) Set(s string) error {
 	n, err := strconv.ParseUint(s, 10, 16)
 	if err != nil {
-		return fmt.Errorf("a port is a number from 0 to 65535")
+		return errors.New("a port is a number from 0 to 65535")
 	}
 	*p = port(n)
 	return nil
 }
 
 func (p *port) String() string { return strconv.Itoa(int(*p)) }
-func (p *port) Type() string   { return "port" }
+func (p *port) Type() string   { return "PORT" }
 
 // A size is a flag with a number of octets.
 type size int64
@@ -70,7 +71,7 @@ func (s *size) Set(text string) error {
 	digits := len(text) - len(strings.TrimLeft(text, "0123456789"))
 	n, err := strconv.ParseInt(text[:digits], 10, 64)
 	if err != nil {
-		return fmt.Errorf("a size is a number with K, M, G or T, such as 512M")
+		return errors.New("a size is a number with K, M, G or T, such as 512M")
 	}
 	suffix := strings.ToUpper(text[digits:])
 	if len(suffix) == 3 {
@@ -81,7 +82,7 @@ func (s *size) Set(text string) error {
 		return fmt.Errorf("unknown suffix %q: use K, M, G, T or KiB, MiB, GiB, TiB, powers of 1024", text[digits:])
 	}
 	if n > math.MaxInt64>>(10*exponent) {
-		return fmt.Errorf("it is too large")
+		return errors.New("it is too large")
 	}
 	*s = size(n << (10 * exponent))
 	return nil
@@ -95,7 +96,7 @@ func (s *size) String() string {
 	return octets(int64(*s))
 }
 
-func (s *size) Type() string { return "size" }
+func (s *size) Type() string { return "SIZE" }
 
 // octets returns n as people read it, such as "1.5 MiB".
 func octets(n int64) string {
@@ -124,4 +125,4 @@ func (c *choice) Set(s string) error {
 }
 
 func (c *choice) String() string { return c.value }
-func (c *choice) Type() string   { return strings.Join(c.words, "|") }
+func (c *choice) Type() string   { return "WORD" }

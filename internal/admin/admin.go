@@ -7,10 +7,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/project-iris/iris/internal/localsock"
@@ -21,6 +25,7 @@ const Socket = "admin.sock"
 
 // Bounds of the service.
 const (
+	mostConns   = 64 // more are closed at once
 	headerLimit = 16 << 10
 	headerTime  = 5 * time.Second
 	answerTime  = 10 * time.Second
@@ -28,21 +33,20 @@ const (
 
 // A Server answers on one admin socket.
 type Server struct {
-	http http.Server
-	done chan struct{}
+	http  http.Server
+	done  chan struct{} // closed when nothing more is accepted
+	open  atomic.Int32
+	conns sync.WaitGroup
 }
 
 // Serve opens the admin socket in the directory state, which it makes if it is
 // missing, and answers GET /status with what status returns.
 func Serve(state string, status func() (any, error), log *slog.Logger) (*Server, error) {
-	if err := localsock.MakePrivateDir(state); err != nil {
-		return nil, err
-	}
-	l, err := localsock.Listen(filepath.Join(state, Socket), localsock.Options{
-		Refused: func(uid int) { log.Warn("a user was refused at the admin socket", "uid", uid) },
+	l, err := listen(state, func(uid int) {
+		log.Warn("a user was refused at the admin socket", "uid", uid)
 	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w (--state DIR chooses another directory, --state none does without)", err)
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
@@ -62,6 +66,7 @@ func Serve(state string, status func() (any, error), log *slog.Logger) (*Server,
 		WriteTimeout:      answerTime,
 		IdleTimeout:       answerTime,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ConnState:         s.count,
 	}
 	go func() {
 		defer close(s.done)
@@ -72,15 +77,44 @@ func Serve(state string, status func() (any, error), log *slog.Logger) (*Server,
 	return s, nil
 }
 
-// Close ends the service and waits for it.
+func listen(state string, refused func(uid int)) (net.Listener, error) {
+	if err := localsock.MakePrivateDir(state); err != nil {
+		return nil, err
+	}
+	return localsock.Listen(filepath.Join(state, Socket), localsock.Options{Refused: refused})
+}
+
+// count keeps track of connections. New ones come from the accepting goroutine.
+func (s *Server) count(c net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		s.conns.Add(1)
+		if s.open.Add(1) > mostConns {
+			c.Close()
+		}
+	case http.StateClosed:
+		s.open.Add(-1)
+		s.conns.Done()
+	}
+}
+
+// Close ends the service. When it returns status is not running.
 func (s *Server) Close() {
 	s.http.Close()
 	<-s.done
+	s.conns.Wait()
 }
 
 // Status asks the node whose state directory is given, and decodes its answer
-// into s.
+// into s. Where no node runs the error is fs.ErrNotExist or ECONNREFUSED.
 func Status(ctx context.Context, state string, s any) error {
+	if err := ask(ctx, state, s); err != nil {
+		return fmt.Errorf("ask the node in %s: %w", state, err)
+	}
+	return nil
+}
+
+func ask(ctx context.Context, state string, s any) error {
 	client := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(context.Context, string, string) (net.Conn, error) {
@@ -92,12 +126,15 @@ func Status(ctx context.Context, state string, s any) error {
 		return err
 	}
 	resp, err := client.Do(req)
+	if urlErr := (*url.Error)(nil); errors.As(err, &urlErr) {
+		return urlErr.Err // without an address that means nothing to people
+	}
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return errors.New("the node answered " + resp.Status)
+		return errors.New("it answered " + resp.Status)
 	}
 	return json.NewDecoder(resp.Body).Decode(s)
 }

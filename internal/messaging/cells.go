@@ -102,6 +102,7 @@ func (p *publication) spread(b *queue.Batch, budget *queue.Budget, topic, body [
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	b.Octets += len(body) * len(p.targets)
 	for _, t := range p.targets {
 		if p.topic {
 			t.sink.Event(b, topic, load)

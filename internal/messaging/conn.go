@@ -1,6 +1,8 @@
 package messaging
 
 import (
+	"cmp"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -37,10 +39,11 @@ type Sink interface {
 	// a lock.
 	Fail(reason string)
 
-	// Unstarted returns the requests and offers that were handed over and
-	// provably not passed on to the program: bodies by position. Called
-	// without a lock, once, when nothing more is handed over.
-	Unstarted() map[uint64][]byte
+	// Unstarted returns the body of the request or offer that was handed over
+	// at pos, if it was provably not passed on to the program. Called without
+	// a lock, with growing positions, when nothing more is handed over; the
+	// body is valid until the next call.
+	Unstarted(pos uint64) (body []byte, ok bool)
 }
 
 // An Outcome is how a request or tunnel build ended for the program that
@@ -184,15 +187,12 @@ func (c *Conn) Expire(now time.Time, b *queue.Batch) {
 func (c *Conn) Close(now time.Time, b *queue.Batch) {
 	c.plane.settle(c.calls.seal(c))
 	grants := c.served.seal(c.plane.Budget)
-	if len(grants) == 0 {
-		return
-	}
-	unstarted := c.sink.Unstarted()
+	slices.SortFunc(grants, func(a, b grant) int { return cmp.Compare(a.pos, b.pos) })
 	for _, g := range grants {
 		if g.limit != nil {
 			c.plane.Timers.Stop(&g.limit.timer)
 		}
-		body, ok := unstarted[g.pos]
+		body, ok := c.sink.Unstarted(g.pos)
 		switch {
 		case ok:
 			c.plane.again(now, b, g.ticket, c.Cluster, body)

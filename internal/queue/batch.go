@@ -6,7 +6,10 @@ type Flusher interface{ Flush(b *Batch) }
 
 // A Batch is the list of queues that one goroutine has appended to and owes a
 // flush. It flushes before it blocks. Not safe for concurrent use.
-type Batch struct{ owed []Flusher }
+type Batch struct {
+	owed   []Flusher
+	Octets int // appended since the last flush, as far as appenders say
+}
 
 // Add puts f on the list.
 func (b *Batch) Add(f Flusher) { b.owed = append(b.owed, f) }
@@ -18,4 +21,5 @@ func (b *Batch) Flush() {
 	}
 	clear(b.owed)
 	b.owed = b.owed[:0]
+	b.Octets = 0
 }

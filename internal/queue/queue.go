@@ -32,12 +32,17 @@ type Queue struct {
 	passed      uint64 // octets ever handed out by Next, and so perhaps written, or kept
 	held        int    // memory charged to the budget
 	frame, rest int    // octets of the frame being written, and left of it
-	open        bool
-	sealed      bool
-	discarded   bool
-	claimed     bool // somebody writes
-	owed        bool // somebody was asked to flush and has not claimed yet
-	wantRoom    bool // AppendIfRoom was refused since Wrote last told of room
+
+	// Frames that Seal took out, from position cutFrom on, and where CutAt was
+	// last.
+	cutFrom, cutPos    uint64
+	cutFirst, cutBlock *block
+	open               bool
+	sealed             bool
+	discarded          bool
+	claimed            bool // somebody writes
+	owed               bool // somebody was asked to flush and has not claimed yet
+	wantRoom           bool // AppendIfRoom was refused since Wrote last told of room
 }
 
 // New returns a corked queue that refuses an append while more than limit
@@ -116,17 +121,17 @@ func (q *Queue) Open() bool {
 
 // Seal appends last, whatever waits, and takes nothing more; what waits is still
 // written. With cut set it first takes out every frame of which no octet was
-// handed to a writer, and returns them in order with the position of the first.
-// Only the first call has an effect.
-func (q *Queue) Seal(last []byte, cut bool) (pos uint64, frames []byte) {
+// handed to a writer: CutAt reads them, Discard or Uncut frees them. Only the
+// first call has an effect.
+func (q *Queue) Seal(last []byte, cut bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.sealed {
-		return q.total, nil
+		return
 	}
-	pos = q.total
+	q.cutFrom = q.total
 	if cut {
-		pos, frames = q.cut()
+		q.cut()
 	}
 	if len(last) > 0 {
 		q.reserve(len(last), true)
@@ -134,7 +139,42 @@ func (q *Queue) Seal(last []byte, cut bool) (pos uint64, frames []byte) {
 		q.write(last)
 	}
 	q.sealed, q.open = true, true
-	return pos, frames
+}
+
+// CutAt appends up to n octets of the frames taken out, from position pos on, to
+// b. It reports false when pos was not taken out. Calls with growing pos cost the
+// least.
+func (q *Queue) CutAt(b []byte, pos uint64, n int) ([]byte, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if pos < q.cutFrom || q.cutFirst == nil {
+		return b, false
+	}
+	if q.cutBlock == nil || pos < q.cutPos {
+		q.cutBlock, q.cutPos = q.cutFirst, q.cutFrom
+	}
+	for pos >= q.cutPos+uint64(len(q.cutBlock.b)) {
+		q.cutPos += uint64(len(q.cutBlock.b))
+		if q.cutBlock = q.cutBlock.next; q.cutBlock == nil {
+			return b, false
+		}
+	}
+	skip := pos - q.cutPos
+	for k := q.cutBlock; k != nil && n > 0; k = k.next {
+		part := k.b[skip:]
+		part = part[:min(n, len(part))]
+		b = append(b, part...)
+		n -= len(part)
+		skip = 0
+	}
+	return b, true
+}
+
+// Uncut frees the frames that Seal took out.
+func (q *Queue) Uncut() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.uncut()
 }
 
 // Discard seals the queue and frees what it holds. A writer that holds the
@@ -143,6 +183,7 @@ func (q *Queue) Discard() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.sealed, q.open, q.discarded = true, true, true
+	q.uncut()
 	if !q.claimed {
 		q.drop()
 	}
@@ -303,7 +344,7 @@ func (q *Queue) share(y *Body) {
 // cut takes out the frames no octet of which was handed to a writer. A writer
 // is handed all that a block holds, so what it was handed ends where a frame does,
 // or where a block does and the lead of the next tells where that frame ends.
-func (q *Queue) cut() (pos uint64, frames []byte) {
+func (q *Queue) cut() {
 	var before *block
 	at := q.total - uint64(q.bytes) // position of k.b[k.r]
 	for k := q.first; k != nil; before, k = k, k.next {
@@ -315,18 +356,22 @@ func (q *Queue) cut() (pos uint64, frames []byte) {
 		case k.r == 0:
 			keep = k.lead
 		}
+		at += uint64(keep)
 		if keep == len(b) {
-			at += uint64(len(b))
 			continue
 		}
-		pos = at + uint64(keep)
-		frames = append(make([]byte, 0, q.total-pos), b[keep:]...)
-		rest := k.next
-		if keep > 0 {
-			k.b, k.next = k.b[:k.r+keep], nil
+		out := k
+		if keep > 0 { // the end of the block moves to one of its own
+			out = newBlock(true)
+			out.b = append(out.b, b[keep:]...)
+			out.next = k.next
+			q.budget.Force(cap(out.b))
+			q.held += cap(out.b)
+			k.b = k.b[:k.r+keep]
 			before = k
-		} else {
-			rest = k
+		} else { // what of it was written goes
+			k.b = k.b[:copy(k.b, b)]
+			k.r = 0
 		}
 		q.last, q.fill = before, nil
 		if before == nil {
@@ -334,19 +379,19 @@ func (q *Queue) cut() (pos uint64, frames []byte) {
 		} else if before.next = nil; before.body == nil {
 			q.fill = before
 		}
-		for rest != nil {
-			n := rest
-			rest = n.next
-			if n != k {
-				frames = append(frames, n.b...)
-			}
-			q.release(n)
-		}
-		q.bytes -= int(q.total - pos)
-		q.total = pos
-		return pos, frames
+		q.bytes -= int(q.total - at)
+		q.total = at
+		q.cutFrom, q.cutFirst = at, out
+		return
 	}
-	return q.total, nil
+}
+
+func (q *Queue) uncut() {
+	for k := q.cutFirst; k != nil; k = q.cutFirst {
+		q.cutFirst = k.next
+		q.release(k)
+	}
+	q.cutBlock = nil
 }
 
 func (q *Queue) push(k *block) {

@@ -55,15 +55,14 @@ type conn struct {
 	in      input
 	batch   queue.Batch
 
-	queue    *queue.Queue           // any goroutine appends
-	wake     chan struct{}          // to the writing goroutine
-	handed   atomic.Bool            // it has been given the claim of queue
-	written  chan struct{}          // closed when it has ended
-	told     atomic.Pointer[ending] // the first end that anybody asked for
-	kicks    atomic.Bool            // the reading goroutine is to be told of it
-	unread   []byte                 // frames taken out of queue at the end
-	unreadAt uint64
-	odd      bool // a harmless oddity of this program was logged
+	queue   *queue.Queue           // any goroutine appends
+	wake    chan struct{}          // to the writing goroutine
+	handed  atomic.Bool            // it has been given the claim of queue
+	written chan struct{}          // closed when it has ended
+	told    atomic.Pointer[ending] // the first end that anybody asked for
+	kicks   atomic.Bool            // the reading goroutine is to be told of it
+	unread  []byte                 // of Unstarted
+	odd     bool                   // a harmless oddity of this program was logged
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
@@ -181,9 +180,9 @@ func (c *conn) read() ending {
 			}
 			c.in.take(n)
 			frames, octets = frames+1, octets+n
-			if frames >= mostFrames || octets >= mostOctets {
+			if frames >= mostFrames || octets >= mostOctets || c.batch.Octets >= mostOctets {
 				c.batch.Flush()
-				runtime.Gosched() // a flood is one of many
+				runtime.Gosched() // a flood takes its turn like everybody
 				frames, octets = 0, 0
 			}
 		}
@@ -312,10 +311,11 @@ func (c *conn) end(e ending) {
 	}
 	// From here on nothing more reaches the program. What it has not begun to
 	// read goes back to where it came from, unless the whole node ends.
-	c.unreadAt, c.unread = c.queue.Seal(farewell, e.cause != stopped)
+	c.queue.Seal(farewell, e.cause != stopped)
 	c.tunnels.Close(now, &c.batch, tunnelReason(e))
 	c.m.Close(now, &c.batch)
 	c.unread = nil
+	c.queue.Uncut()
 	if e.cause == lost {
 		c.queue.Discard()
 		c.nc.Close() // ends a write under way

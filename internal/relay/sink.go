@@ -2,6 +2,7 @@ package relay
 
 import (
 	"errors"
+	"math"
 
 	"github.com/project-iris/iris/internal/messaging"
 	"github.com/project-iris/iris/internal/queue"
@@ -86,22 +87,23 @@ func (c *conn) Event(b *queue.Batch, topic []byte, p queue.Payload) error {
 // Fail implements messaging.Sink.
 func (c *conn) Fail(reason string) { c.stop(ending{broke, reason}) }
 
-// Unstarted implements messaging.Sink, out of what end took from the queue.
-func (c *conn) Unstarted() map[uint64][]byte {
-	calls := make(map[uint64][]byte)
-	all := relaywire.Limits{Handshake: 1 << 30, Name: 1 << 30, Body: 1 << 30}
+// Unstarted implements messaging.Sink: the frame at pos, if end took it back.
+func (c *conn) Unstarted(pos uint64) (body []byte, ok bool) {
+	all := relaywire.Limits{Handshake: math.MaxInt32, Name: math.MaxInt32, Body: math.MaxInt32}
 	var m relaywire.Message
-	for at := 0; at < len(c.unread); {
-		n, err := all.ParseToClient(c.unread[at:], &m)
-		if err != nil {
-			panic("relay: own frame does not parse: " + err.Error())
+	for need := 64; ; {
+		if c.unread, ok = c.queue.CutAt(c.unread[:0], pos, need); !ok {
+			return nil, false
 		}
-		if m.Op == relaywire.Request || m.Op == relaywire.TunnelInit {
-			calls[c.unreadAt+uint64(at)] = m.Body
+		n, err := all.ParseToClient(c.unread, &m)
+		if err == nil {
+			return m.Body, true
 		}
-		at += n
+		if err != relaywire.ErrShort || n <= need {
+			panic("relay: own frame does not parse")
+		}
+		need = n
 	}
-	return calls
 }
 
 // TunnelOpen implements tunnel.Sink.

@@ -1,0 +1,280 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/project-iris/iris/internal/localsock"
+	"github.com/project-iris/iris/internal/session"
+	"github.com/project-iris/iris/node"
+)
+
+// leastMemory leaves the node the 64 MiB it works with at least.
+const leastMemory = 96 << 20
+
+// nodeFlags are the flags of the node command.
+type nodeFlags struct {
+	dev                    bool
+	net, key               string
+	insecure               bool
+	port                   port
+	socket, state          string
+	uids                   []int
+	memory, maxMessage     size
+	logLevel, logFormat    choice
+	cpuprof, heapprof, blk string
+}
+
+func newNodeCommand() *cobra.Command {
+	o := &nodeFlags{
+		port:      node.DefaultPort,
+		logLevel:  choice{"info", []string{"debug", "info", "warn", "error"}},
+		logFormat: choice{"text", []string{"text", "json"}},
+	}
+	cmd := &cobra.Command{
+		Use:   "node",
+		Short: "Run the node of this host",
+		Example: `iris node --dev
+iris keygen demo.key && iris node --net demo --key demo.key`,
+		Long: `Runs a node for the programs of this host, on loopback only. SIGTERM or SIGINT
+ends it: it hands out what waits for programs and says farewell to them. A
+second signal ends it at once.
+
+With --dev the network is a throw-away one of its own, and once the relay is open
+the node sends a message through it and writes what came back to standard output.
+
+The key of a network comes from --key, else from the file that IRIS_KEY_FILE
+names, else from iris.key in the directory that CREDENTIALS_DIRECTORY names.
+
+A flag that is not given is taken from the variable in brackets. With --port 0
+there are no socket and no state directory unless they are named.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.BoolVar(&o.dev, "dev", false, "make a throw-away network that never leaves this host")
+	f.StringVar(&o.net, "net", "", "the network's `NAME`")
+	f.StringVar(&o.key, "key", "", "`FILE` with the key of the network, - for standard input")
+	f.BoolVar(&o.insecure, "insecure-key-file", false, "accept a key file that others own or may read")
+	f.Var(&o.port, "port", "TCP port of the relay; 0: any that is free")
+	f.StringVar(&o.socket, "socket", "", "`PATH` of its Unix socket, or none; default: where programs look")
+	f.IntSliceVar(&o.uids, "socket-uid", nil, "let the user `UID` in on the Unix socket; may be repeated")
+	f.StringVar(&o.state, "state", "", "`DIR` to make the node's own in, or none; default: this user's")
+	f.Var(&o.memory, "memory", "memory to stay within, such as 512M; default: automatic")
+	f.Var(&o.maxMessage, "max-message", "largest message; default: 64M")
+	f.Var(&o.logLevel, "log-level", "least of debug, info, warn, error to log")
+	f.Var(&o.logFormat, "log-format", "text or json")
+	f.StringVar(&o.cpuprof, "cpuprof", "", "at the end write a profile of processor time to `FILE`")
+	f.StringVar(&o.heapprof, "heapprof", "", "at the end write a profile of memory to `FILE`")
+	f.StringVar(&o.blk, "blockprof", "", "at the end write a profile of waiting to `FILE`")
+	nameEnvironment(f)
+	return cmd
+}
+
+func (o *nodeFlags) run(cmd *cobra.Command) error {
+	log := o.logger(cmd.ErrOrStderr())
+	config, err := o.config(cmd, log)
+	if err != nil {
+		return err
+	}
+	profiles, err := startProfiles(o.cpuprof, o.heapprof, o.blk)
+	if err != nil {
+		return err
+	}
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+
+	n, err := start(config)
+	if err != nil {
+		return errors.Join(err, profiles.finish())
+	}
+	if err = o.announce(cmd.OutOrStdout(), n, config); err == nil {
+		log.Info("stopping", "signal", (<-signals).String())
+	}
+	// Now rather than after Close: a second signal does not wait for that.
+	err = errors.Join(err, profiles.finish())
+	closed := make(chan struct{})
+	go func() {
+		n.Close()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+		return err
+	case <-signals:
+		return errors.Join(err, errors.New("stopped at once by a second signal: what waited for programs is lost"))
+	}
+}
+
+func (o *nodeFlags) logger(w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(o.logLevel.value)); err != nil {
+		panic(err) // the words of the flag are levels
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if o.logFormat.value == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// config returns the configuration of the node that the flags ask for.
+func (o *nodeFlags) config(cmd *cobra.Command, log *slog.Logger) (node.Config, error) {
+	c := node.Config{
+		Dev:        o.dev,
+		SocketUIDs: o.uids,
+		MaxMessage: int(o.maxMessage),
+		Version:    versionText(),
+	}
+	if o.memory != 0 && o.memory < leastMemory {
+		return c, usageError{fmt.Errorf("memory of %s is too little: give at least %d MiB", &o.memory, leastMemory>>20)}
+	}
+	// Payload is what the node counts. The rest is for what carries it: stacks,
+	// buffers of pools, and garbage not yet collected.
+	c.Memory = int64(o.memory) / 4 * 3
+
+	if o.dev {
+		// Only what was typed is refused: the environment may be there for
+		// other nodes.
+		for _, name := range []string{"net", "key"} {
+			if cmd.Flags().Changed(name) {
+				return c, usageError{fmt.Errorf("--dev makes up a network and its key: leave out --%s, or --dev to join one", name)}
+			}
+		}
+	} else {
+		if o.net == "" {
+			return c, usageError{errors.New("no network: --dev makes a throw-away one, --net NAME and --key FILE choose one")}
+		}
+		if err := session.CheckNetwork(o.net); err != nil {
+			return c, usageError{err}
+		}
+		key, source, err := session.FindKey(o.key, o.insecure, os.Getenv, cmd.InOrStdin())
+		if errors.Is(err, session.ErrNoKey) {
+			return c, usageError{err}
+		}
+		if err != nil {
+			return c, err
+		}
+		c.Network, c.Key = o.net, key.Signer()
+		log = log.With("network", o.net)
+		log.Info("this node serves the programs of this host; it does not join other hosts yet",
+			"key", key.Fingerprint(), "from", source)
+	}
+	c.Log = log
+
+	c.Port = int(o.port)
+	if c.Port == 0 {
+		port, err := freePort() // its number is in the paths below
+		if err != nil {
+			return c, err
+		}
+		c.Port = port
+	}
+	// A port that nobody chose is found by nobody: without defaults no node
+	// leaves directories behind that none uses again.
+	socket, state := o.socket, o.state
+	if o.port == 0 {
+		socket, state = cmp.Or(socket, none), cmp.Or(state, none)
+	}
+	switch {
+	case socket == none, socket == "" && !localSockets:
+	case socket == "":
+		c.Socket = localsock.RelayPath(c.Port, os.Getenv, os.Geteuid())
+	default:
+		c.Socket = absolute(socket)
+	}
+	state, err := stateDir(state)
+	switch {
+	case err != nil && !o.dev:
+		return c, err
+	case err != nil:
+		log.Warn("no admin socket", "error", err)
+	case state != "":
+		c.State = filepath.Join(absolute(state), nodeDir(c.Network, c.Port))
+	}
+	return c, nil
+}
+
+// freePort returns a port that nobody has on either loopback address.
+func freePort() (int, error) {
+	const tries = 16
+	for i := 1; ; i++ {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			l, err = net.Listen("tcp", "[::1]:0")
+		}
+		if err != nil {
+			return 0, fmt.Errorf("find a free port: %w", err)
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		other, err := net.Listen("tcp", net.JoinHostPort("::1", strconv.Itoa(port)))
+		l.Close()
+		if err == nil {
+			other.Close()
+		}
+		if err == nil || i == tries { // the host may lack the other address
+			return port, nil
+		}
+	}
+}
+
+// start starts a node. A dev node goes without the admin socket where that
+// cannot be had.
+func start(c node.Config) (*node.Node, error) {
+	n, err := startOnce(c)
+	if err == nil || !c.Dev || c.State == "" {
+		return n, err
+	}
+	c.State = ""
+	n, other := startOnce(c)
+	if other == nil {
+		c.Log.Warn("no admin socket", "error", err)
+	}
+	return n, other
+}
+
+func startOnce(c node.Config) (*node.Node, error) {
+	n, err := node.New(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.Start(); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// announce tells where programs attach, bounds the memory of the process, and
+// has a dev node prove itself.
+func (o *nodeFlags) announce(w io.Writer, n *node.Node, c node.Config) error {
+	s, err := n.Status()
+	if err != nil {
+		return err
+	}
+	memory := s.Memory.Limit / 3 * 4 // see config
+	debug.SetMemoryLimit(memory)
+	c.Log.Info("programs attach here", "relay", strings.Join(s.Relay, " "), "memory", octets(memory))
+	if !o.dev {
+		return nil
+	}
+	sentence, err := checkRelay(s.Relay[0])
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "check: %s\n", sentence)
+	return err
+}

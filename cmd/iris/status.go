@@ -1,0 +1,227 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"github.com/project-iris/iris/internal/admin"
+	"github.com/project-iris/iris/node"
+)
+
+// answerTime is what a node has to answer.
+const answerTime = 5 * time.Second
+
+func newStatusCommand() *cobra.Command {
+	var (
+		net, state string
+		port       port
+		asJSON     bool
+	)
+	cmd := &cobra.Command{
+		Use:     "status",
+		Short:   "Show what a node of this host is doing",
+		Example: "iris status",
+		Long: `Asks a node over the admin socket in its directory: as the user it runs as.
+Without flags that is the only node there is. A flag that is not given is taken
+from the variable in brackets.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			raw, err := askNode(cmd.ErrOrStderr(), state, net, int(port))
+			if err != nil {
+				return err
+			}
+			return showStatus(cmd.OutOrStdout(), raw, asJSON)
+		},
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVar(&net, "net", "", "the `NAME` of its network")
+	f.Var(&port, "port", "TCP port of the node's relay")
+	f.StringVar(&state, "state", "", "`DIR` with the directories of nodes; default: this user's")
+	f.BoolVar(&asJSON, "json", false, "write the node's answer as JSON")
+	nameEnvironment(f)
+	return cmd
+}
+
+// A liveNode is one that answered.
+type liveNode struct {
+	network string // as in the name of its directory
+	port    int
+	status  json.RawMessage
+}
+
+// askNode returns the status of the one node that the flags choose. An empty
+// net and a port of 0 choose any.
+func askNode(talk io.Writer, stateFlag, net string, port int) (json.RawMessage, error) {
+	if !localSockets {
+		return nil, errors.New("nodes have no admin socket on this system")
+	}
+	state, err := stateDir(stateFlag)
+	if err != nil {
+		return nil, err
+	}
+	if state == "" {
+		return nil, usageError{errors.New("a node without a state directory has no admin socket to ask")}
+	}
+	nodes, err := findNodes(absolute(state), net, port)
+	switch {
+	case len(nodes) == 1:
+		if err != nil {
+			fmt.Fprintf(talk, "iris: %v\n", err)
+		}
+		return nodes[0].status, nil
+	case len(nodes) > 1:
+		for _, n := range nodes {
+			fmt.Fprintf(talk, "iris status --port %-5d  # %s\n", n.port, n.network)
+		}
+		return nil, fmt.Errorf("%d nodes answer: choose one as above", len(nodes))
+	case err != nil:
+		return nil, err
+	}
+	chosen := ""
+	if net != "" {
+		chosen += fmt.Sprintf(" of network %q", net)
+	}
+	if port != 0 {
+		chosen += fmt.Sprintf(" on port %d", port)
+	}
+	return nil, fmt.Errorf(`no node%s keeps its state in %s: start one with "iris node --dev", or name the directory of another with --state`, chosen, state)
+}
+
+// findNodes asks every node with a directory in state that net and port choose.
+// The error tells which of them could not be asked; those that do not run are
+// left out.
+func findNodes(state, net string, port int) (nodes []liveNode, err error) {
+	entries, err := os.ReadDir(state)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, e := range entries {
+		n := liveNode{}
+		var ok bool
+		n.network, n.port, ok = splitNodeDir(e.Name())
+		if !ok || !e.IsDir() || net != "" && n.network != networkDir(net) || port != 0 && n.port != port {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), answerTime)
+		err := admin.Status(ctx, filepath.Join(state, e.Name()), &n.status)
+		cancel()
+		switch {
+		case err == nil:
+			nodes = append(nodes, n)
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		default:
+			errs = append(errs, err)
+		}
+	}
+	return nodes, errors.Join(errs...)
+}
+
+func showStatus(w io.Writer, raw json.RawMessage, asJSON bool) error {
+	if asJSON {
+		var b bytes.Buffer
+		if err := json.Indent(&b, raw, "", "  "); err != nil {
+			return err
+		}
+		b.WriteByte('\n')
+		_, err := b.WriteTo(w)
+		return err
+	}
+	var s node.Status
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return fmt.Errorf("the node's answer: %w", err)
+	}
+	return writeTable(w, &s)
+}
+
+// writeTable writes s for people.
+func writeTable(w io.Writer, s *node.Status) error {
+	network := "dev"
+	if !s.Dev {
+		network = printable(s.Network)
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := func(cells ...any) {
+		texts := make([]string, len(cells))
+		for i, c := range cells {
+			texts[i] = fmt.Sprint(c)
+		}
+		fmt.Fprintln(t, strings.Join(texts, "\t"))
+	}
+	row("network", network)
+	row("relay", strings.Join(s.Relay, " "))
+	row("up", time.Since(s.Started).Truncate(time.Second))
+	row("process", fmt.Sprintf("%d, version %s", s.PID, s.Version))
+	row("programs", s.Programs)
+	row("tunnels", s.Tunnels)
+	row("memory", fmt.Sprintf("%s of %s hold payload", octets(s.Memory.Used), octets(s.Memory.Limit)))
+
+	row()
+	row("SENT BY PROGRAMS")
+	row("requests", s.Sent.Requests)
+	row("replies", s.Sent.Replies)
+	row("broadcasts", s.Sent.Broadcasts)
+	row("events", s.Sent.Events)
+	row("tunnels", s.Sent.Tunnels)
+
+	if len(s.Clusters) > 0 {
+		row()
+		row("CLUSTER", "MEMBERS", "LOAD")
+		for _, c := range s.Clusters {
+			row(printable(c.Name), c.Members, c.Load)
+		}
+	}
+	if len(s.Topics) > 0 {
+		row()
+		row("TOPIC", "SUBSCRIBERS")
+		for _, c := range s.Topics {
+			row(printable(c.Name), c.Members)
+		}
+	}
+	counts := func(title string, of map[string]uint64) {
+		names := slices.DeleteFunc(slices.Sorted(maps.Keys(of)), func(name string) bool { return of[name] == 0 })
+		if len(names) == 0 {
+			return
+		}
+		row()
+		row(title)
+		for _, name := range names {
+			row(printable(name), of[name])
+		}
+	}
+	counts("CONNECTIONS ENDED", s.Ended)
+	counts("DROPPED", s.Dropped)
+	return t.Flush()
+}
+
+// printable returns a name that programs chose, quoted where it could do more to
+// a terminal than be read.
+func printable(name string) string {
+	odd := func(r rune) bool { return r == utf8.RuneError || r == '"' || !unicode.IsGraphic(r) }
+	if name == "" || strings.TrimSpace(name) != name || strings.ContainsFunc(name, odd) {
+		return strconv.Quote(name)
+	}
+	return name
+}

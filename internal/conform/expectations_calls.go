@@ -1,0 +1,434 @@
+package conform
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+// connects: n clients attach at once, and close at once.
+func connects(n int) func(*scene) {
+	return func(s *scene) {
+		s.all(n, func(int) error {
+			_, err := s.attach(nil)
+			return err
+		})
+		s.phase("attaching")
+	}
+}
+
+// registers: n services of one cluster attach at once, and close at once. They
+// get nothing.
+func registers(n int) func(*scene) {
+	return func(s *scene) {
+		s.all(n, func(int) error {
+			_, err := s.attach(&service{})
+			return err
+		})
+		s.phase("attaching")
+	}
+}
+
+// broadcasts: as soon as all are there, every client and every service
+// broadcasts. Every service gets all of it, its own too, exactly once. Clients
+// close when they have sent.
+func broadcasts(clients, services, messages int) func(*scene) {
+	return func(s *scene) {
+		programs := make([]*program, services+clients)
+		tallies := make([]*tally, services)
+		s.all(len(programs), func(i int) (err error) {
+			var svc *service
+			if i < services {
+				tallies[i] = s.tally()
+				svc = &service{broadcast: tallies[i].add}
+			}
+			programs[i], err = s.attach(svc)
+			return err
+		})
+		s.phase("attaching")
+		s.all(len(programs), func(i int) error {
+			for j := range messages {
+				if err := programs[i].broadcast(s.text(i, j)); err != nil {
+					return err
+				}
+			}
+			if i >= services {
+				return programs[i].close()
+			}
+			return tallies[i].wait(len(programs)*messages, time.Second)
+		})
+		s.phase("broadcasting")
+	}
+}
+
+// publishes: clients and services subscribe to some topics and, 100 ms later,
+// publish events in each. Every one gets all of them, its own too, exactly once.
+func publishes(clients, services, topics, events int) func(*scene) {
+	return func(s *scene) {
+		programs := make([]*program, services+clients)
+		tallies := make([][]*tally, len(programs))
+		topic := func(k int) string { return fmt.Sprintf("%s-%d", s.lib.topic, k) }
+		s.all(len(programs), func(i int) (err error) {
+			var svc *service
+			if i < services {
+				svc = &service{}
+			}
+			if programs[i], err = s.attach(svc); err != nil {
+				return err
+			}
+			for k := range topics {
+				y := s.tally()
+				tallies[i] = append(tallies[i], y)
+				if err := programs[i].subscribe(topic(k), limit{}, y.add); err != nil {
+					return err
+				}
+			}
+			time.Sleep(100 * ms)
+			return nil
+		})
+		s.phase("subscribing")
+		s.all(len(programs), func(i int) error {
+			for j := range events {
+				for k := range topics {
+					// The topic's number tells events of different topics apart.
+					if err := programs[i].publish(topic(k), s.text(i, j*topics+k)); err != nil {
+						return err
+					}
+				}
+			}
+			for k, y := range tallies[i] {
+				if err := y.wait(len(programs)*events, time.Second); err != nil {
+					return fmt.Errorf("%s: %w", topic(k), err)
+				}
+			}
+			return nil
+		})
+		s.phase("publishing")
+		s.all(len(programs), func(i int) error {
+			for k := range topics {
+				if err := programs[i].unsubscribe(topic(k)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		s.phase("unsubscribing")
+	}
+}
+
+// A way is how a program sends something to itself.
+type way int
+
+const (
+	overCluster way = iota // broadcast by its only service
+	overTopic              // published by a client-only program that subscribed
+)
+
+// loop attaches a program that hears what it sends.
+func (s *scene) loop(w way, l limit, hear func(body string)) (send func(body string) error) {
+	if w == overCluster {
+		return s.join(&service{broadcasts: l, broadcast: hear}).broadcast
+	}
+	p := s.join(nil)
+	s.must(p.subscribe(s.lib.topic, l, hear))
+	return func(body string) error { return p.publish(s.lib.topic, body) }
+}
+
+// limitsThreads: of four messages at once, one is handled at a time, so that
+// two are done after two and a half times as long as one takes.
+func limitsThreads(took time.Duration, w way) func(*scene) {
+	return func(s *scene) {
+		took := took * s.stretch(took)
+		var done atomic.Int32
+		send := s.loop(w, limit{threads: 1}, func(string) {
+			time.Sleep(took)
+			done.Add(1)
+		})
+		s.all(4, func(i int) error { return send(s.text(i, 0)) })
+		time.Sleep(took * 5 / 2)
+		if n := done.Load(); n != 2 {
+			s.t.Fatalf("%d of 4 messages are done after %v, wanted 2 of %v each", n, took*5/2, took)
+		}
+		s.phase("handling")
+	}
+}
+
+// limitsMemory: with room for one octet in its queue, a program gets messages of
+// 1 and 1 octet, each in time, but not one of 2.
+func limitsMemory(most time.Duration, w way) func(*scene) {
+	return func(s *scene) {
+		handled, dropped := make(chan string, 1), make(chan struct{}, 1)
+		send := s.loop(w, limit{memory: 1, dropped: dropped}, func(body string) { once(s, handled, body) })
+		for _, body := range []string{"1", "22", "3"} {
+			s.must(send(body))
+			late := time.After(s.within(most))
+			select {
+			case got := <-handled:
+				if got != body || len(body) > 1 {
+					s.t.Fatalf("got %q when %q was sent", got, body)
+				}
+			case <-dropped:
+				if len(body) == 1 {
+					s.t.Fatalf("%q was dropped", body)
+				}
+			case <-late:
+				s.t.Fatalf("%q did not come within %v", body, s.within(most))
+			}
+		}
+		s.phase("sending")
+	}
+}
+
+// echoes: a program sends itself messages, each when the one before has come.
+func echoes(messages int, w way) func(*scene) {
+	return func(s *scene) {
+		messages := s.many(messages)
+		arrived := make(chan string, 1)
+		send := s.loop(w, limit{}, func(body string) { once(s, arrived, body) })
+		late := time.NewTimer(0)
+		defer late.Stop()
+		for j := range messages {
+			s.must(send(s.text(0, j)))
+			late.Reset(s.within(100 * ms))
+			select {
+			case got := <-arrived:
+				if want := s.text(0, j); got != want {
+					s.t.Fatalf("got %q, wanted %q", got, want)
+				}
+			case <-late.C:
+				s.t.Fatalf("message %d did not come within %v", j, s.within(100*ms))
+			}
+		}
+	}
+}
+
+// flood: several threads of a program send itself messages.
+func flood(messages, threads int, w way) func(*scene) {
+	return func(s *scene) {
+		messages := s.many(messages)
+		y := s.tally()
+		send := s.loop(w, limit{}, y.add)
+		s.all(threads, func(i int) error {
+			for j := i; j < messages; j += threads {
+				if err := send(s.text(i, j)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		s.must(y.wait(messages, time.Second))
+	}
+}
+
+// answering makes a request handler of do, which answers every other call from
+// another goroutine if the library does so.
+func (s *scene) answering(do func(r *call)) func(r *call) {
+	var calls atomic.Int32
+	return func(r *call) {
+		if calls.Add(1)%2 == 0 && s.lib.deferred {
+			s.work.Go(func() { do(r) })
+		} else {
+			do(r)
+		}
+	}
+}
+
+func (s *scene) echoService() *service {
+	return &service{request: s.answering(func(r *call) { r.reply(r.body) })}
+}
+
+// expectEcho requests one of the echo services.
+func (s *scene) expectEcho(p *program, body string, timeout time.Duration) error {
+	switch got, err := p.request(body, timeout); {
+	case err != nil:
+		return fmt.Errorf("request %q: %w", body, err)
+	case got != body:
+		return fmt.Errorf("request %q was answered %q", body, got)
+	}
+	return nil
+}
+
+// requests: as soon as all are there, every client and every service requests
+// echoes from the services, one after the other.
+func requests(clients, services, messages int, timeout time.Duration) func(*scene) {
+	return func(s *scene) {
+		programs := make([]*program, services+clients)
+		s.all(len(programs), func(i int) (err error) {
+			var svc *service
+			if i < services {
+				svc = s.echoService()
+			}
+			programs[i], err = s.attach(svc)
+			return err
+		})
+		s.phase("attaching")
+		s.all(len(programs), func(i int) error {
+			for j := range messages {
+				if err := s.expectEcho(programs[i], s.text(i, j), s.within(timeout)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		s.phase("requesting")
+	}
+}
+
+// requestMany: several threads of a service request echoes from it.
+func requestMany(messages, threads int) func(*scene) {
+	return func(s *scene) {
+		messages := s.many(messages)
+		p := s.join(s.echoService())
+		s.all(threads, func(i int) error {
+			for j := i; j < messages; j += threads {
+				if err := s.expectEcho(p, s.text(i, j), s.within(time.Second)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+}
+
+// requestsFail: the text of a fault arrives as it was sent.
+func requestsFail(messages int) func(*scene) {
+	return func(s *scene) {
+		p := s.join(&service{request: s.answering(func(r *call) { r.fail("fault of " + r.body) })})
+		for j := range messages {
+			_, err := p.request(s.text(0, j), s.within(time.Second))
+			if want := faultError("fault of " + s.text(0, j)); err != want {
+				s.t.Fatalf("request ended with %v, wanted %v", err, want)
+			}
+		}
+		s.phase("requesting")
+	}
+}
+
+// requestsTimeOut: a request with more time than its handler takes is answered,
+// one with less times out before the handler is done.
+func requestsTimeOut(took, long, short time.Duration) func(*scene) {
+	return func(s *scene) {
+		k := s.stretch(took)
+		p := s.join(&service{request: s.answering(func(r *call) {
+			time.Sleep(took * k)
+			r.reply(r.body)
+		})})
+		s.must(s.expectEcho(p, s.text(0, 0), long*k))
+		start := time.Now()
+		if _, err := p.request(s.text(0, 1), short*k); err != errTimeout {
+			s.t.Fatalf("request ended with %v, wanted: %v", err, errTimeout)
+		}
+		if late := time.Since(start); late >= took*k {
+			s.t.Fatalf("request of %v timed out after %v, when its handler was done", short*k, late)
+		}
+		s.phase("requesting")
+	}
+}
+
+// limitsRequestThreads: of four requests at once, one is handled at a time, but
+// all in time: two are answered after two and a half times as long as one takes,
+// four after five times as long.
+func limitsRequestThreads(took, timeout time.Duration) func(*scene) {
+	return func(s *scene) {
+		took, timeout := took*s.stretch(took), timeout*s.stretch(took)
+		p := s.join(&service{requests: limit{threads: 1}, request: func(r *call) {
+			time.Sleep(took)
+			r.reply(r.body)
+		}})
+		var done atomic.Int32
+		for j := range 4 {
+			s.work.Go(func() {
+				if err := s.expectEcho(p, s.text(0, j), timeout); err != nil {
+					s.errorf("%v", err)
+				}
+				done.Add(1)
+			})
+		}
+		time.Sleep(took * 5 / 2)
+		if n := done.Load(); n != 2 {
+			s.t.Fatalf("%d of 4 requests are done after %v, wanted 2 of %v each", n, took*5/2, took)
+		}
+		time.Sleep(took * 5 / 2)
+		if n := done.Load(); n != 4 {
+			s.t.Fatalf("%d of 4 requests are done after %v, wanted all of %v each", n, took*5, took)
+		}
+		s.phase("requesting")
+	}
+}
+
+// limitsRequestMemory: with room for one octet in its queue, a service answers
+// requests of 1 and 1 octet, and one of 2 times out.
+func limitsRequestMemory(timeout time.Duration) func(*scene) {
+	return func(s *scene) {
+		timeout := timeout * s.stretch(timeout)
+		svc := s.echoService()
+		svc.requests = limit{memory: 1}
+		p := s.join(svc)
+		s.must(s.expectEcho(p, "1", timeout))
+		if _, err := p.request("22", timeout); err != errTimeout {
+			s.t.Fatalf("request beyond the limit ended with %v, wanted: %v", err, errTimeout)
+		}
+		s.must(s.expectEcho(p, "3", timeout))
+		s.phase("requesting")
+	}
+}
+
+// requestsExpire: of four requests at once, with less time than one takes to
+// handle, a service with one thread handles one and discards the others, all of
+// which time out.
+func requestsExpire(timeout, took time.Duration) func(*scene) {
+	return func(s *scene) {
+		k := s.stretch(took)
+		timeout, took := timeout*k, took*k
+		var handled atomic.Int32
+		p := s.join(&service{requests: limit{threads: 1}, request: func(r *call) {
+			if r.timeout != timeout {
+				s.errorf("request of %v came with %v", timeout, r.timeout)
+			}
+			handled.Add(1)
+			time.Sleep(took)
+			r.reply(r.body)
+		}})
+		s.all(4, func(j int) error {
+			if _, err := p.request(s.text(0, j), timeout); err != errTimeout {
+				return fmt.Errorf("request ended with %v, wanted: %v", err, errTimeout)
+			}
+			return nil
+		})
+		time.Sleep(took * 3 / 2)
+		if n := handled.Load(); n != 1 {
+			s.t.Fatalf("%d of 4 requests were handled, wanted 1", n)
+		}
+		s.phase("requesting")
+	}
+}
+
+// requestsTerminate: a client that closes while its request is being handled
+// does not have to wait for it.
+func requestsTerminate(took time.Duration) func(*scene) {
+	return func(s *scene) {
+		took := took * s.stretch(took/2)
+		s.join(&service{request: func(r *call) {
+			time.Sleep(took)
+			r.reply(r.body)
+		}})
+		client := s.join(nil)
+		ended := make(chan error, 1)
+		s.work.Go(func() {
+			_, err := client.request(s.text(0, 0), 10*took)
+			ended <- err
+		})
+		time.Sleep(took / 2)
+		start := time.Now()
+		s.must(client.close())
+		if late := time.Since(start); late >= took/2 {
+			s.t.Fatalf("close took %v, until the request was handled", late)
+		}
+		if err := <-ended; !errors.Is(err, errClosed) {
+			s.t.Fatalf("request ended with %v, wanted: %v", err, errClosed)
+		}
+		time.Sleep(took) // the late reply comes
+		s.phase("closing")
+	}
+}

@@ -1,0 +1,259 @@
+package conform
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// Strict holds timed cases to the limits of the libraries' own tests over
+// sockets, too. Without it they are widened there, so that a busy machine does
+// not fail them. Set it before cases run.
+var Strict bool
+
+// A scene is one performance of an expectation: the programs that take part and
+// their goroutines.
+type scene struct {
+	t    testing.TB
+	node *Node
+	lib  *library
+	tag  string         // what the texts of this scene, and no others, start with
+	work sync.WaitGroup // goroutines
+
+	mu       sync.Mutex
+	programs []*program
+	ending   bool // what breaks now is no failure
+	failures int
+	began    time.Time // of the phase; the playing goroutine's own
+}
+
+// scenes counts them, so that messages left from one are told from another's.
+var scenes atomic.Int64
+
+// watch is how long a scene may take before everything is torn down, so that
+// who waits for what never comes says so.
+const watch = time.Minute
+
+// perform plays an expectation from its start to its end, when every program is
+// closed.
+func (l *library) perform(t testing.TB, n *Node, e expectation) {
+	s := &scene{t: t, node: n, lib: l, tag: fmt.Sprintf("%s/%s, scene %d, ", l.name, e.name, scenes.Add(1)), began: time.Now()}
+	defer s.end()
+	start := time.Now()
+	dog := time.AfterFunc(s.within(watch), func() {
+		s.errorf("scene not over after %v", s.within(watch))
+		s.abort()
+	})
+	defer dog.Stop()
+	e.play(s)
+	s.close()
+	if took := time.Since(start); l.total > 0 && took > s.within(l.total) {
+		t.Fatalf("took %v, the limit is %v", took, s.within(l.total))
+	}
+}
+
+// exact reports whether limits are those of the libraries.
+func (s *scene) exact() bool { return s.node.virtual || Strict }
+
+// within is how long what is wanted within d may take here.
+func (s *scene) within(d time.Duration) time.Duration {
+	if s.exact() {
+		return d
+	}
+	return s.node.slack(d)
+}
+
+// stretch is by how much to multiply the times of a script of which the
+// shortest that matters is unit.
+func (s *scene) stretch(unit time.Duration) time.Duration {
+	const coarse = 200 * time.Millisecond // what a busy machine can tell apart
+	if s.exact() {
+		return 1
+	}
+	return max(1, (coarse+unit-1)/unit)
+}
+
+// many is how many messages to send where the library's own test sends n only
+// to measure: over sockets fewer will do, unless limits are exact.
+func (s *scene) many(n int) int {
+	if s.exact() {
+		return n
+	}
+	return n / 5
+}
+
+// add takes note of a program and names it.
+func (s *scene) add(p *program) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.programs = append(s.programs, p)
+	if p.service != nil {
+		return fmt.Sprintf("service %d", len(s.programs))
+	}
+	return fmt.Sprintf("client %d", len(s.programs))
+}
+
+// errorf fails the case, unless what happens is only its end. Of many failures
+// the first few are told.
+func (s *scene) errorf(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending {
+		return
+	}
+	if s.failures++; s.failures <= 10 {
+		s.t.Errorf(format, args...)
+	}
+}
+
+// close closes all programs that are still open, at once and in order.
+func (s *scene) close() {
+	s.t.Helper()
+	var open []*program
+	for _, p := range s.programs {
+		p.mu.Lock()
+		if !p.closing {
+			open = append(open, p)
+		}
+		p.mu.Unlock()
+	}
+	s.all(len(open), func(i int) error { return open[i].close() })
+	s.phase("closing")
+}
+
+// end breaks off what is still there and waits for all goroutines.
+func (s *scene) end() {
+	s.mu.Lock()
+	s.ending = true
+	s.mu.Unlock()
+	s.abort()
+	s.work.Wait()
+}
+
+// abort closes the connections.
+func (s *scene) abort() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.programs {
+		p.conn.Close()
+	}
+}
+
+// phase ends a phase of the scene, which has a limit in some libraries.
+func (s *scene) phase(what string) {
+	s.t.Helper()
+	now := time.Now()
+	if took := now.Sub(s.began); s.lib.phase > 0 && took > s.within(s.lib.phase) {
+		s.t.Fatalf("%s took %v, the limit is %v", what, took, s.within(s.lib.phase))
+	}
+	s.began = now
+}
+
+// all runs do(0) to do(n-1) at once, waits for them and ends the case if any
+// failed.
+func (s *scene) all(n int, do func(i int) error) {
+	s.t.Helper()
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() { errs[i] = do(i) })
+	}
+	wg.Wait()
+	failed := 0
+	for _, err := range errs {
+		if err == nil {
+			continue
+		}
+		if failed++; failed <= 3 {
+			s.t.Error(err)
+		}
+	}
+	if failed > 0 {
+		s.t.Fatalf("%d of %d failed", failed, n)
+	}
+}
+
+// must ends the case on an error.
+func (s *scene) must(err error) {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// join attaches a program, see attach.
+func (s *scene) join(svc *service) *program {
+	s.t.Helper()
+	p, err := s.attach(svc)
+	s.must(err)
+	return p
+}
+
+// once puts v into c, which has room for one element, and fails the case if one
+// is there already.
+func once[T any](s *scene, c chan T, v T) {
+	select {
+	case c <- v:
+	default:
+		s.errorf("came once too often: %v", v)
+	}
+}
+
+// text is what sender i says the jth time.
+func (s *scene) text(i, j int) string {
+	return fmt.Sprintf("%ssender %d, message %d", s.tag, i, j)
+}
+
+// A tally counts messages of which every one is to come exactly once.
+type tally struct {
+	s       *scene
+	arrived chan struct{} // pulsed
+
+	mu   sync.Mutex
+	seen map[string]bool
+}
+
+func (s *scene) tally() *tally {
+	return &tally{s: s, arrived: make(chan struct{}, 1), seen: make(map[string]bool)}
+}
+
+func (y *tally) add(body string) {
+	if !strings.HasPrefix(body, y.s.tag) {
+		y.s.errorf("stray message %q", body)
+		return
+	}
+	y.mu.Lock()
+	again := y.seen[body]
+	y.seen[body] = true
+	y.mu.Unlock()
+	if again {
+		y.s.errorf("came twice: %q", body)
+	}
+	pulse(y.arrived)
+}
+
+func (y *tally) count() int {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	return len(y.seen)
+}
+
+// wait returns once n messages have come, or with an error when none did for as
+// long as gap.
+func (y *tally) wait(n int, gap time.Duration) error {
+	gap = y.s.within(gap)
+	timer := time.NewTimer(gap)
+	defer timer.Stop()
+	for y.count() < n {
+		select {
+		case <-y.arrived:
+			timer.Reset(gap)
+		case <-timer.C:
+			return fmt.Errorf("%d of %d messages came, then none for %v", y.count(), n, gap)
+		}
+	}
+	return nil
+}
