@@ -7,7 +7,7 @@ ROUNDS ?= 100
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 .NOTPARALLEL:
-.PHONY: check fmt vet staticcheck cross test race fuzz soak bench build measure
+.PHONY: check fmt vet staticcheck cross test race twenty fuzz soak bench build measure
 
 # The tests come last, so that their lines end the output.
 check: fmt vet staticcheck cross race
@@ -34,8 +34,13 @@ cross:
 test:
 	go test ./...
 
+# One package at a time: some of them measure how a node behaves under load.
 race:
-	go test -race ./...
+	go test -race -p 1 ./...
+
+# What client libraries expect, in invented time, 20 times.
+twenty:
+	go test -race ./node -run '^TestExpectations$$' -count=20 -timeout 60m
 
 # Every fuzz test there is, FUZZTIME each.
 fuzz:

@@ -114,12 +114,12 @@ func (r *Request) answer(fault bool, body []byte) error {
 	if r.answered.Swap(true) {
 		return errors.New("request was answered before")
 	}
-	b, err := r.client.begin()
+	b, err := r.client.enter()
 	if err != nil {
 		return err
 	}
 	r.client.conn.Reply(b, r.id, fault, body)
-	r.client.end(b)
+	r.client.leave(b)
 	return nil
 }
 
@@ -248,13 +248,13 @@ func (c *Client) Request(ctx context.Context, cluster string, body []byte, timeo
 	if err != nil {
 		return nil, err
 	}
-	b, err := c.begin()
+	b, err := c.enter()
 	if err != nil {
 		return nil, err
 	}
 	k := c.call()
 	c.conn.Request(time.Now(), b, k.id, c.named(cluster), body, ms)
-	c.end(b)
+	c.leave(b)
 	body, _, err = c.await(ctx, k)
 	return body, err
 }
@@ -279,14 +279,14 @@ func (c *Client) Tunnel(ctx context.Context, cluster string) (*Tunnel, error) {
 		c.node.plane.Drops.Tunnels.Add(1)
 		return nil, ErrBusy
 	}
-	b, err := c.begin()
+	b, err := c.enter()
 	if err != nil {
 		return nil, err
 	}
 	k := c.call()
 	c.tunnels.Building(k.id)
 	c.conn.Build(time.Now(), b, k.id, c.named(cluster), ms)
-	c.end(b)
+	c.leave(b)
 	_, t, err := c.await(ctx, k)
 	if err != nil {
 		return nil, err
@@ -304,12 +304,12 @@ func (c *Client) Broadcast(cluster string, msg []byte) error {
 	if err := c.checkBody(len(msg)); err != nil {
 		return err
 	}
-	b, err := c.begin()
+	b, err := c.enter()
 	if err != nil {
 		return err
 	}
 	err = c.conn.Broadcast(b, c.named(cluster), msg)
-	c.end(b)
+	c.leave(b)
 	return err
 }
 
@@ -323,12 +323,12 @@ func (c *Client) Publish(topic string, event []byte) error {
 	if err := c.checkBody(len(event)); err != nil {
 		return err
 	}
-	b, err := c.begin()
+	b, err := c.enter()
 	if err != nil {
 		return err
 	}
 	err = c.conn.Publish(b, c.named(topic), event)
-	c.end(b)
+	c.leave(b)
 	return err
 }
 
@@ -369,8 +369,8 @@ func (c *Client) Subscribe(topic string, handle func(event []byte)) error {
 	return nil
 }
 
-// Unsubscribe ends a subscription. When it returns, no further call of its
-// function begins.
+// Unsubscribe ends a subscription. When it returns, no more events are taken for
+// its function, which may still be running.
 func (c *Client) Unsubscribe(topic string) error {
 	c.mu.Lock()
 	s := c.topics[topic]
@@ -430,8 +430,8 @@ func flush(b *queue.Batch) {
 	batches.Put(b)
 }
 
-// begin makes the caller the reader, until end.
-func (c *Client) begin() (*queue.Batch, error) {
+// enter makes the caller the reader, until leave.
+func (c *Client) enter() (*queue.Batch, error) {
 	c.reader.Lock()
 	if err := c.Err(); err != nil {
 		c.reader.Unlock()
@@ -440,12 +440,12 @@ func (c *Client) begin() (*queue.Batch, error) {
 	return batches.Get().(*queue.Batch), nil
 }
 
-func (c *Client) end(b *queue.Batch) {
+func (c *Client) leave(b *queue.Batch) {
 	c.reader.Unlock()
 	flush(b)
 }
 
-// named returns a name as octets, which the reader may use until it ends.
+// named returns a name as octets, for the reader to use until it leaves.
 func (c *Client) named(name string) []byte {
 	c.name = append(c.name[:0], name...)
 	return c.name

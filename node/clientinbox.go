@@ -41,7 +41,7 @@ type inbox struct {
 	waiting int           // octets charged for items and answers
 	taken   uint64        // positions given out
 	busy    bool          // a handler is running
-	tunnels map[uint64]*Tunnel
+	open    map[uint64]*Tunnel
 
 	serving, dispatching waiter
 
@@ -50,7 +50,7 @@ type inbox struct {
 }
 
 func (i *inbox) init() {
-	i.tunnels = make(map[uint64]*Tunnel)
+	i.open = make(map[uint64]*Tunnel)
 	i.serving, i.dispatching = newWaiter(), newWaiter()
 }
 
@@ -234,7 +234,7 @@ func (c *Client) detach() {
 	for _, k := range c.calls {
 		c.finish(nil, k)
 	}
-	for _, t := range c.inbox.tunnels {
+	for _, t := range c.open {
 		t.fail(nil, e.err)
 	}
 	c.rouse(nil, &c.dispatching)
@@ -397,9 +397,10 @@ func (s sink) Event(b *queue.Batch, topic []byte, p queue.Payload) error {
 	c := s.c
 	c.mu.Lock()
 	sub := c.topics[string(topic)]
+	ended := sub == nil || sub.handle == nil
 	c.mu.Unlock()
-	if sub == nil {
-		return nil // unsubscribed
+	if ended {
+		return nil
 	}
 	return s.deliver(b, sub, p)
 }

@@ -65,14 +65,14 @@ func (c *Client) newTunnel(id uint64) *Tunnel {
 		sending:   newWaiter(),
 		receiving: newWaiter(),
 	}
-	c.inbox.tunnels[id] = t
+	c.open[id] = t
 	return t
 }
 
 // forget ends what newTunnel began.
 func (c *Client) forget(t *Tunnel) {
 	c.mu.Lock()
-	delete(c.inbox.tunnels, t.id)
+	delete(c.open, t.id)
 	c.mu.Unlock()
 }
 
@@ -156,7 +156,7 @@ func (t *Tunnel) take(ctx context.Context) (message, error) {
 	}
 	if t.messages.len() == 0 {
 		defer c.mu.Unlock()
-		delete(c.inbox.tunnels, t.id)
+		delete(c.open, t.id)
 		return nil, t.err
 	}
 	m := t.messages.pop()
@@ -178,7 +178,7 @@ func (t *Tunnel) take(ctx context.Context) (message, error) {
 func (t *Tunnel) Close() error {
 	c := t.client
 	c.mu.Lock()
-	delete(c.inbox.tunnels, t.id)
+	delete(c.open, t.id)
 	t.fail(nil, io.ErrClosedPipe)
 	c.mu.Unlock()
 	sink{c}.Flush(nil)
@@ -193,10 +193,11 @@ func (t *Tunnel) allow(n int) {
 	flush(b)
 }
 
-// shut closes the node's end.
+// shut closes the node's end. That may leave room for others.
 func (t *Tunnel) shut() {
 	b := batches.Get().(*queue.Batch)
 	t.end.Close(time.Now(), b)
+	t.client.tunnels.Room(b)
 	flush(b)
 }
 
@@ -240,7 +241,7 @@ func (s sink) TunnelOpen(b *queue.Batch, id uint64) {
 		c.finish(b, k)
 		return
 	}
-	delete(c.inbox.tunnels, id) // nobody waits for it any more
+	delete(c.open, id) // nobody waits for it any more
 	c.doomed.push(t)
 	c.rouse(b, &c.serving)
 }
@@ -250,7 +251,7 @@ func (s sink) TunnelAllow(b *queue.Batch, id, octets uint64) {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if t := c.inbox.tunnels[id]; t != nil {
+	if t := c.open[id]; t != nil {
 		t.credit += int64(octets)
 		c.rouse(b, &t.sending)
 	}
@@ -261,7 +262,7 @@ func (s sink) TunnelClose(b *queue.Batch, id uint64, reason string) {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t := c.inbox.tunnels[id]
+	t := c.open[id]
 	if t == nil || t.err != nil {
 		return
 	}
@@ -282,7 +283,7 @@ func (s sink) TunnelChunk(b *queue.Batch, id, size uint64, octets []byte) bool {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t := c.inbox.tunnels[id]
+	t := c.open[id]
 	if t == nil || t.err != nil {
 		return true
 	}

@@ -52,21 +52,19 @@ func socketNode(t testing.TB) *conform.Node {
 	}
 }
 
-func TestRequirements(t *testing.T) {
-	conform.Run(t, conform.Env{Start: virtualNode, Virtual: true}, conform.Requirements())
+var (
+	inVirtual   = conform.Env{Start: virtualNode, Virtual: true}
+	overSockets = conform.Env{Start: socketNode}
+)
+
+func requirements(t *testing.T) []conform.Case {
+	return append(conform.Requirements(), conform.Vectors(t, "../internal/relaywire/testdata/relay-v1.json")...)
 }
 
-func TestRequirementsOverSockets(t *testing.T) {
-	conform.Run(t, conform.Env{Start: socketNode}, conform.Requirements())
-}
-
-func TestExpectations(t *testing.T) {
-	conform.Run(t, conform.Env{Start: virtualNode, Virtual: true}, conform.Expectations())
-}
-
-func TestExpectationsOverSockets(t *testing.T) {
-	conform.Run(t, conform.Env{Start: socketNode}, conform.Expectations())
-}
+func TestRequirements(t *testing.T)            { conform.Run(t, inVirtual, requirements(t)) }
+func TestRequirementsOverSockets(t *testing.T) { conform.Run(t, overSockets, requirements(t)) }
+func TestExpectations(t *testing.T)            { conform.Run(t, inVirtual, conform.Expectations()) }
+func TestExpectationsOverSockets(t *testing.T) { conform.Run(t, overSockets, conform.Expectations()) }
 
 // TestSoak repeats the cases that depend on real time, with their exact limits,
 // and prints how often each failed. It is run by "make soak", which sets
@@ -77,5 +75,5 @@ func TestSoak(t *testing.T) {
 		t.Skip("a measurement, not a test: run make soak")
 	}
 	fmt.Println()
-	conform.Soak(conform.Env{Start: socketNode}, conform.Expectations(), rounds, os.Stdout)
+	conform.Soak(overSockets, append(conform.Expectations(), conform.Requirements()...), rounds, os.Stdout)
 }

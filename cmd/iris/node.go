@@ -32,7 +32,7 @@ type nodeFlags struct {
 	insecure               bool
 	port                   port
 	socket, state          string
-	uids                   []int
+	uids                   uids
 	memory, maxMessage     size
 	logLevel, logFormat    choice
 	cpuprof, heapprof, blk string
@@ -72,7 +72,7 @@ there are no socket and no state directory unless they are named.`,
 	f.BoolVar(&o.insecure, "insecure-key-file", false, "accept a key file that others own or may read")
 	f.Var(&o.port, "port", "TCP port of the relay; 0: any that is free")
 	f.StringVar(&o.socket, "socket", "", "`PATH` of its Unix socket, or none; default: where programs look")
-	f.IntSliceVar(&o.uids, "socket-uid", nil, "let the user `UID` in on the Unix socket; may be repeated")
+	f.Var(&o.uids, "socket-uid", "let this user in on the Unix socket; may be repeated")
 	f.StringVar(&o.state, "state", "", "`DIR` to make the node's own in, or none; default: this user's")
 	f.Var(&o.memory, "memory", "memory to stay within, such as 512M; default: automatic")
 	f.Var(&o.maxMessage, "max-message", "largest message; default: 64M")
@@ -143,8 +143,8 @@ func (o *nodeFlags) config(cmd *cobra.Command, log *slog.Logger) (node.Config, e
 	if o.memory != 0 && o.memory < leastMemory {
 		return c, usageError{fmt.Errorf("memory of %s is too little: give at least %d MiB", &o.memory, leastMemory>>20)}
 	}
-	// Payload is what the node counts. The rest is for what carries it: stacks,
-	// buffers of pools, and garbage not yet collected.
+	// The node counts payload, and the runtime is held to all of the memory. What
+	// is between them is for what carries payload: stacks, buffers, garbage.
 	c.Memory = int64(o.memory) / 4 * 3
 
 	if o.dev {
@@ -265,7 +265,7 @@ func (o *nodeFlags) announce(w io.Writer, n *node.Node, c node.Config) error {
 	if err != nil {
 		return err
 	}
-	memory := s.Memory.Limit / 3 * 4 // see config
+	memory := s.Memory.Limit / 3 * 4 // as in config, and where the node chose too
 	debug.SetMemoryLimit(memory)
 	c.Log.Info("programs attach here", "relay", strings.Join(s.Relay, " "), "memory", octets(memory))
 	if !o.dev {

@@ -3,8 +3,11 @@
 package main
 
 import (
+	"bytes"
+	"compress/gzip"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -40,6 +43,7 @@ func TestMain(m *testing.M) {
 //	ended NAME STATUS                wait for its end; stdout and stderr are then its own
 //	freeport VAR                     find a port that nobody has
 //	mode PATH OCTAL                  check the permissions of a file
+//	profile PATH TYPE                check that a file is a profile with samples of a type
 //
 // The program "program" attaches to a node: see programMain. What scripts start
 // has the environment of setup; "env" sets more. All that nodes write by default
@@ -59,6 +63,7 @@ func TestScripts(t *testing.T) {
 			"ended":    command(2, scriptEnded),
 			"freeport": command(1, scriptFreeport),
 			"mode":     command(2, scriptMode),
+			"profile":  command(2, scriptProfile),
 		},
 	})
 }
@@ -268,6 +273,16 @@ func scriptMode(ts *testscript.TestScript, _ *script, args []string) {
 	ts.Check(err)
 	if got := info.Mode().Perm(); got != fs.FileMode(want) {
 		ts.Fatalf("%s has mode %04o, want %04o", args[0], got, want)
+	}
+}
+
+func scriptProfile(ts *testscript.TestScript, _ *script, args []string) {
+	z, err := gzip.NewReader(strings.NewReader(ts.ReadFile(args[0])))
+	ts.Check(err)
+	data, err := io.ReadAll(z) // ends with an error where the file does too early
+	ts.Check(err)
+	if !bytes.Contains(data, []byte(args[1])) {
+		ts.Fatalf("%s has no samples of type %s", args[0], args[1])
 	}
 }
 

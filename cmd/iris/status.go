@@ -39,9 +39,9 @@ func newStatusCommand() *cobra.Command {
 		Use:     "status",
 		Short:   "Show what a node of this host is doing",
 		Example: "iris status",
-		Long: `Asks a node over the admin socket in its directory: as the user it runs as.
-Without flags that is the only node there is. A flag that is not given is taken
-from the variable in brackets.`,
+		Long: `Asks a node over its admin socket: be the user the node runs as. Without flags it
+asks the only node there is. A flag that is not given is taken from the variable
+in brackets.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			raw, err := askNode(cmd.ErrOrStderr(), state, net, int(port))
@@ -63,9 +63,8 @@ from the variable in brackets.`,
 
 // A liveNode is one that answered.
 type liveNode struct {
-	network string // as in the name of its directory
-	port    int
-	status  json.RawMessage
+	port   int
+	status json.RawMessage
 }
 
 // askNode returns the status of the one node that the flags choose. An empty
@@ -89,8 +88,15 @@ func askNode(talk io.Writer, stateFlag, net string, port int) (json.RawMessage, 
 		}
 		return nodes[0].status, nil
 	case len(nodes) > 1:
+		if stateFlag != "" {
+			stateFlag = " --state " + stateFlag
+		}
 		for _, n := range nodes {
-			fmt.Fprintf(talk, "iris status --port %-5d  # %s\n", n.port, n.network)
+			var s node.Status
+			if err := json.Unmarshal(n.status, &s); err != nil {
+				return nil, fmt.Errorf("a node's answer: %w", err)
+			}
+			fmt.Fprintf(talk, "iris status%s --port %-5d  # network %s\n", stateFlag, n.port, networkName(&s))
 		}
 		return nil, fmt.Errorf("%d nodes answer: choose one as above", len(nodes))
 	case err != nil:
@@ -119,12 +125,11 @@ func findNodes(state, net string, port int) (nodes []liveNode, err error) {
 	}
 	var errs []error
 	for _, e := range entries {
-		n := liveNode{}
-		var ok bool
-		n.network, n.port, ok = splitNodeDir(e.Name())
-		if !ok || !e.IsDir() || net != "" && n.network != networkDir(net) || port != 0 && n.port != port {
+		ofNet, ofPort, ok := splitNodeDir(e.Name())
+		if !ok || !e.IsDir() || net != "" && ofNet != networkDir(net) || port != 0 && ofPort != port {
 			continue
 		}
+		n := liveNode{port: ofPort}
 		ctx, cancel := context.WithTimeout(context.Background(), answerTime)
 		err := admin.Status(ctx, filepath.Join(state, e.Name()), &n.status)
 		cancel()
@@ -151,17 +156,13 @@ func showStatus(w io.Writer, raw json.RawMessage, asJSON bool) error {
 	}
 	var s node.Status
 	if err := json.Unmarshal(raw, &s); err != nil {
-		return fmt.Errorf("the node's answer: %w", err)
+		return fmt.Errorf("a node's answer: %w", err)
 	}
 	return writeTable(w, &s)
 }
 
 // writeTable writes s for people.
 func writeTable(w io.Writer, s *node.Status) error {
-	network := "dev"
-	if !s.Dev {
-		network = printable(s.Network)
-	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(cells ...any) {
 		texts := make([]string, len(cells))
@@ -170,7 +171,7 @@ func writeTable(w io.Writer, s *node.Status) error {
 		}
 		fmt.Fprintln(t, strings.Join(texts, "\t"))
 	}
-	row("network", network)
+	row("network", networkName(s))
 	row("relay", strings.Join(s.Relay, " "))
 	row("up", time.Since(s.Started).Truncate(time.Second))
 	row("process", fmt.Sprintf("%d, version %s", s.PID, s.Version))
@@ -214,6 +215,14 @@ func writeTable(w io.Writer, s *node.Status) error {
 	counts("CONNECTIONS ENDED", s.Ended)
 	counts("DROPPED", s.Dropped)
 	return t.Flush()
+}
+
+// networkName names the network of a node for people.
+func networkName(s *node.Status) string {
+	if s.Dev {
+		return "dev"
+	}
+	return printable(s.Network)
 }
 
 // printable returns a name that programs chose, quoted where it could do more to

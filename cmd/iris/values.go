@@ -61,6 +61,21 @@ func (p *port) Set(s string) error {
 func (p *port) String() string { return strconv.Itoa(int(*p)) }
 func (p *port) Type() string   { return "PORT" }
 
+// uids is a flag with users that may be repeated.
+type uids []int
+
+func (u *uids) Set(s string) error {
+	n, err := strconv.ParseUint(s, 10, 31)
+	if err != nil {
+		return errors.New("a user is given by number, which \"id -u NAME\" tells")
+	}
+	*u = append(*u, int(n))
+	return nil
+}
+
+func (u *uids) String() string { return "" }
+func (u *uids) Type() string   { return "UID" }
+
 // A size is a flag with a number of octets.
 type size int64
 

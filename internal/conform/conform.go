@@ -78,6 +78,7 @@ func Run(t *testing.T, env Env, cases []Case) {
 		}
 		t.Run(c.Name, func(t *testing.T) {
 			if env.Virtual {
+				t.Parallel() // bubbles do not feel each other
 				synctest.Test(t, one)
 			} else {
 				one(t)

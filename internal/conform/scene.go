@@ -69,7 +69,7 @@ func (s *scene) within(d time.Duration) time.Duration {
 // stretch is by how much to multiply the times of a script of which the
 // shortest that matters is unit.
 func (s *scene) stretch(unit time.Duration) time.Duration {
-	const coarse = 200 * time.Millisecond // what a busy machine can tell apart
+	const coarse = 400 * time.Millisecond // what a busy machine can tell apart
 	if s.exact() {
 		return 1
 	}

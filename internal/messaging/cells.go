@@ -29,7 +29,15 @@ func (cl *cluster) join(c *Conn) {
 func (cl *cluster) leave(c *Conn) int {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
-	cl.members = slices.DeleteFunc(cl.members, func(m *Conn) bool { return m == c })
+	if i := slices.Index(cl.members, c); i >= 0 {
+		cl.members = slices.Delete(cl.members, i, i+1)
+		if i < cl.turn {
+			cl.turn--
+		}
+		if cl.turn == len(cl.members) {
+			cl.turn = 0
+		}
+	}
 	return len(cl.members)
 }
 
