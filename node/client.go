@@ -124,8 +124,8 @@ func (r *Request) answer(fault bool, body []byte) error {
 }
 
 // A Client is a program in the node's own process. Its methods are safe for
-// concurrent use. Those that wait for the node return an error that is ErrClosed
-// to errors.Is when the client has ended, whatever ended it.
+// concurrent use. When it has ended, whatever ended it, they return an error that
+// is ErrClosed to errors.Is; Err tells the same.
 type Client struct {
 	node    *Node
 	handler Handler
@@ -141,7 +141,8 @@ type Client struct {
 	reader sync.Mutex
 	name   []byte // scratch
 
-	// mu is taken under the data plane's locks; nothing is taken under it.
+	// mu guards what follows. It is taken under the data plane's locks, and
+	// nothing is taken under it.
 	mu     sync.Mutex
 	ending *ending // nil: it has not ended
 	ids    uint64  // of calls and tunnels

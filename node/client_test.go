@@ -540,6 +540,49 @@ func TestSlowClientIsDropped(t *testing.T) {
 	})
 }
 
+// TestSlowClientIsDroppedWhenMemoryIsShort does so long before its own bound.
+func TestSlowClientIsDroppedWhenMemoryIsShort(t *testing.T) {
+	withNode(t, func(t *testing.T, n *Node, _ *memnet.Listener) {
+		others := int(n.plane.Budget.Limit()) - 8<<20
+		free := make(chan bool)
+		slow := connect(t, n, "slow", &handler{broadcast: func([]byte) { <-free }})
+		client := connect(t, n, "", nil)
+		n.plane.Budget.Force(others)
+		defer n.plane.Budget.Give(others)
+		for range 10 {
+			client.Broadcast("slow", make([]byte, 1<<20))
+		}
+		<-slow.Done()
+		if err := slow.Err(); !errors.Is(err, ErrClosed) || !strings.Contains(err.Error(), reasonMemory) {
+			t.Errorf("the slow client ended with %v", err)
+		}
+		if err := client.Err(); err != nil {
+			t.Errorf("the other client ended with %v", err)
+		}
+		close(free)
+	})
+}
+
+func TestNopHandlerTurnsAway(t *testing.T) {
+	withNode(t, func(t *testing.T, n *Node, _ *memnet.Listener) {
+		connect(t, n, "nop", NopHandler{})
+		client := connect(t, n, "", nil)
+		client.Broadcast("nop", nil)
+		var fault *RemoteError
+		if _, err := client.Request(t.Context(), "nop", nil, time.Second); !errors.As(err, &fault) {
+			t.Errorf("Request: %v, wanted a fault", err)
+		}
+		tun, err := client.Tunnel(t.Context(), "nop")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tun.Close()
+		if _, err := tun.Recv(t.Context()); err != io.EOF {
+			t.Errorf("Recv: %v, wanted io.EOF", err)
+		}
+	})
+}
+
 func TestCloseEndsWhatIsPending(t *testing.T) {
 	for _, how := range []string{"client", "node"} {
 		t.Run(how, func(t *testing.T) {
@@ -856,6 +899,7 @@ func TestLimitsAreTold(t *testing.T) {
 			"Subscribe, no function":   c.Subscribe("x", nil),
 			"Tunnel, long name":        second(c.Tunnel(ctx, long)),
 			"Send, empty":              tun.Send(ctx, nil),
+			"Subscribe, many topics":   subscribeAll(c, 10_001),
 		} {
 			if err == nil || errors.Is(err, ErrClosed) {
 				t.Errorf("%s: %v, wanted an error that says so", what, err)
@@ -868,6 +912,17 @@ func TestLimitsAreTold(t *testing.T) {
 			t.Errorf("the largest event: %v", err)
 		}
 	})
+}
+
+// subscribeAll subscribes to n topics, and returns what the last came to.
+func subscribeAll(c *Client, n int) (err error) {
+	for i := range n {
+		err = c.Subscribe(fmt.Sprint(i), func([]byte) {})
+		if err != nil && i < n-1 {
+			return nil // too early
+		}
+	}
+	return err
 }
 
 func TestConnectNeedsRunningNode(t *testing.T) {

@@ -285,6 +285,8 @@ func (c *Client) dispatch() {
 		case i.request != nil:
 			if time.Now().Before(i.request.due) {
 				c.handler.HandleRequest(i.request)
+			} else {
+				c.node.plane.Drops.Expired.Add(1)
 			}
 		case i.tunnel != nil:
 			c.handler.HandleTunnel(i.tunnel)

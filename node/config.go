@@ -49,8 +49,9 @@ type Config struct {
 	// none.
 	State string
 
-	// Memory bounds what payload may hold, in octets; 0: a quarter of what the
-	// host or the control group has.
+	// Memory bounds what payload may hold, in octets; 0: half of
+	// DefaultMemory. The process needs about twice as much: its collector lets
+	// as much garbage gather as there is in use.
 	Memory int64
 
 	// MaxMessage bounds the body of one message, in octets; 0: 64 MiB.
@@ -66,6 +67,10 @@ type Config struct {
 	// Log is where the node logs; nil: nowhere.
 	Log *slog.Logger
 }
+
+// DefaultMemory is what a process that is a node, and nothing else, should take
+// at most, in octets: a quarter of what the host or the control group has.
+func DefaultMemory() int64 { return hostMemory() / 4 }
 
 // check fills in defaults and says what is wrong.
 func (c *Config) check() error {
@@ -89,7 +94,7 @@ func (c *Config) check() error {
 		}
 	}
 	if c.Memory == 0 {
-		c.Memory = max(hostMemory()/4, minMemory)
+		c.Memory = max(DefaultMemory()/2, minMemory)
 	}
 	if c.MaxMessage == 0 {
 		c.MaxMessage = relaywire.DefaultLimits.Body

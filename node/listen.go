@@ -27,6 +27,11 @@ func listenBoth(port int) (listeners []net.Listener, missing []error, err error)
 		addr := net.JoinHostPort(host, strconv.Itoa(port))
 		l, e := net.Listen("tcp", addr)
 		switch {
+		case err != nil:
+			// One reason is enough.
+			if e == nil {
+				l.Close()
+			}
 		case e == nil:
 			listeners = append(listeners, l)
 			port = l.Addr().(*net.TCPAddr).Port

@@ -20,8 +20,8 @@ import (
 	"github.com/project-iris/iris/internal/wheel"
 )
 
-// ErrClosed is what a node that is not running says.
-var ErrClosed = errors.New("node is closed")
+// ErrClosed is what a node that does not run, and a client that has ended, says.
+var ErrClosed = errors.New("node or client is closed")
 
 // Terminating is the reason programs get when the node is closed.
 const Terminating = "node terminating"
@@ -106,7 +106,7 @@ func (n *Node) Start() error {
 		return errors.New("node was started before")
 	}
 	if err := n.listen(); err != nil {
-		n.closeListeners()
+		n.Close()
 		return err
 	}
 	n.running.Go(n.loop)
@@ -122,12 +122,10 @@ func (n *Node) Start() error {
 // the node is running. Further calls do nothing.
 func (n *Node) Close() error {
 	n.closing.Do(func() {
-		if !n.up.Swap(true) {
-			return // never started
-		}
+		n.up.Store(true) // so it cannot be started any more
 		n.closeListeners()
-		n.relay.Close(Terminating)
 		n.closeClients()
+		n.relay.Close(Terminating)
 		close(n.stop)
 		n.running.Wait()
 	})

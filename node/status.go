@@ -91,6 +91,7 @@ func (n *Node) Status() (*Status, error) {
 		"calls refused: too many pending": d.Pending.Load(),
 		"parked bodies let go":            d.Parked.Load(),
 		"late replies":                    d.LateReplies.Load(),
+		"expired before they were served": d.Expired.Load(),
 		"requests lost with their member": d.Lost.Load(),
 		"tunnels refused: memory":         d.Tunnels.Load(),
 		"tunnels broken":                  n.tunnels.Broken.Load(),

@@ -23,7 +23,7 @@ import (
 )
 
 // leastMemory leaves the node the 64 MiB it works with at least.
-const leastMemory = 96 << 20
+const leastMemory = 128 << 20
 
 // nodeFlags are the flags of the node command.
 type nodeFlags struct {
@@ -143,9 +143,9 @@ func (o *nodeFlags) config(cmd *cobra.Command, log *slog.Logger) (node.Config, e
 	if o.memory != 0 && o.memory < leastMemory {
 		return c, usageError{fmt.Errorf("memory of %s is too little: give at least %d MiB", &o.memory, leastMemory>>20)}
 	}
-	// The node counts payload, and the runtime is held to all of the memory. What
-	// is between them is for what carries payload: stacks, buffers, garbage.
-	c.Memory = int64(o.memory) / 4 * 3
+	// The node counts payload. The collector lets as much garbage gather as
+	// there is in use, up to the limit of announce.
+	c.Memory = o.limit() / 2
 
 	if o.dev {
 		// Only what was typed is refused: the environment may be there for
@@ -258,6 +258,14 @@ func startOnce(c node.Config) (*node.Node, error) {
 	return n, nil
 }
 
+// limit is the memory the process is to stay within.
+func (o *nodeFlags) limit() int64 {
+	if o.memory != 0 {
+		return int64(o.memory)
+	}
+	return max(node.DefaultMemory(), leastMemory)
+}
+
 // announce tells where programs attach, bounds the memory of the process, and
 // has a dev node prove itself.
 func (o *nodeFlags) announce(w io.Writer, n *node.Node, c node.Config) error {
@@ -265,8 +273,8 @@ func (o *nodeFlags) announce(w io.Writer, n *node.Node, c node.Config) error {
 	if err != nil {
 		return err
 	}
-	memory := s.Memory.Limit / 3 * 4 // as in config, and where the node chose too
-	debug.SetMemoryLimit(memory)
+	memory := o.limit()
+	debug.SetMemoryLimit(memory / 8 * 7) // the rest is for what the runtime does not count
 	c.Log.Info("programs attach here", "relay", strings.Join(s.Relay, " "), "memory", octets(memory))
 	if !o.dev {
 		return nil

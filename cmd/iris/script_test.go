@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -17,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -260,10 +262,30 @@ func scriptEnded(ts *testscript.TestScript, s *script, args []string) {
 	}
 }
 
+// lastPort is the port that scriptFreeport tried last.
+var lastPort atomic.Int32
+
+func init() { lastPort.Store(20_000 + rand.Int32N(10_000)) }
+
+// scriptFreeport hands out no port twice, and none of those that the system
+// gives to whoever asks for any: it stays free until it is used.
 func scriptFreeport(ts *testscript.TestScript, _ *script, args []string) {
-	port, err := freePort()
-	ts.Check(err)
-	ts.Setenv(args[0], strconv.Itoa(port))
+	for range 1000 {
+		port := strconv.Itoa(int(lastPort.Add(1)))
+		l4, err4 := net.Listen("tcp", "127.0.0.1:"+port)
+		l6, err6 := net.Listen("tcp", "[::1]:"+port)
+		if err4 == nil {
+			l4.Close()
+		}
+		if err6 == nil {
+			l6.Close()
+		}
+		if err4 == nil && (err6 == nil || !errors.Is(err6, syscall.EADDRINUSE)) {
+			ts.Setenv(args[0], port)
+			return
+		}
+	}
+	ts.Fatalf("no port is free")
 }
 
 func scriptMode(ts *testscript.TestScript, _ *script, args []string) {

@@ -65,7 +65,7 @@ func (p *port) Type() string   { return "PORT" }
 type uids []int
 
 func (u *uids) Set(s string) error {
-	n, err := strconv.ParseUint(s, 10, 31)
+	n, err := strconv.ParseUint(s, 10, 32)
 	if err != nil {
 		return errors.New("a user is given by number, which \"id -u NAME\" tells")
 	}

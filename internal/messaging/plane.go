@@ -41,6 +41,7 @@ type Drops struct {
 	LateReplies atomic.Uint64 // replies nobody waits for any more
 	Lost        atomic.Uint64 // requests whose member was lost while serving them
 	Tunnels     atomic.Uint64 // tunnel builds refused: memory is short
+	Expired     atomic.Uint64 // requests whose deadline passed before an in-process client got to them
 	Retried     atomic.Uint64 // calls handed to another member: the first had provably not started
 }
 

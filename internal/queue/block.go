@@ -97,7 +97,7 @@ func (y *Body) release() {
 
 // A Payload is the body of a message on its way into queues: octets that are
 // valid during the call only and, if Shared is set, the same octets to keep
-// without a copy.
+// without a copy: never none, and never the first of a frame.
 type Payload struct {
 	Data   []byte
 	Shared *Body

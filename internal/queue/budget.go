@@ -19,11 +19,15 @@ func NewBudget(limit int64) *Budget { return &Budget{limit: limit} }
 // Take charges n octets to a holder that has held until now. It reports false,
 // and charges nothing, when the holder's share does not allow it.
 func (b *Budget) Take(n, held int) bool {
-	if used := b.used.Add(int64(n)); int64(held)+int64(n) > b.limit-used+int64(n) {
-		b.used.Add(-int64(n))
-		return false
+	for {
+		used := b.used.Load()
+		if int64(held)+int64(n) > b.limit-used {
+			return false
+		}
+		if b.used.CompareAndSwap(used, used+int64(n)) {
+			return true
+		}
 	}
-	return true
 }
 
 // Force charges n octets that cannot be refused; the caller's own bound keeps
