@@ -309,9 +309,9 @@ func (c *Client) Broadcast(cluster string, msg []byte) error {
 	if err != nil {
 		return err
 	}
-	err = c.conn.Broadcast(b, c.named(cluster), msg)
+	c.conn.Broadcast(b, c.named(cluster), msg)
 	c.leave(b)
-	return err
+	return nil
 }
 
 // Publish sends event to every subscriber of topic, itself too if it is one. The
@@ -328,9 +328,9 @@ func (c *Client) Publish(topic string, event []byte) error {
 	if err != nil {
 		return err
 	}
-	err = c.conn.Publish(b, c.named(topic), event)
+	c.conn.Publish(b, c.named(topic), event)
 	c.leave(b)
-	return err
+	return nil
 }
 
 // Subscribe has handle called for every event of topic, as a Handler's methods

@@ -121,21 +121,32 @@ func (c *Client) rouse(b *queue.Batch, w *waiter) {
 	}
 }
 
-// admit charges the client for n octets more, and ends one that has too much
-// waiting. c.mu is held.
-func (c *Client) admit(b *queue.Batch, n int) error {
+// charge charges the client for n octets more, unless it has too much waiting.
+// c.mu is held.
+func (c *Client) charge(n int) error {
 	switch {
 	case c.ending != nil:
 		return queue.ErrSealed
 	case c.waiting > inboxLimit:
-		c.drop(b, &c.node.relay.Ends.Slow, reasonSlow)
 		return queue.ErrFull
 	case !c.node.plane.Budget.Take(n, c.waiting):
-		c.drop(b, &c.node.relay.Ends.Slow, reasonMemory)
 		return queue.ErrMemory
 	}
 	c.waiting += n
 	return nil
+}
+
+// admit is charge for what has nowhere else to go: it ends a client that has too
+// much waiting. c.mu is held.
+func (c *Client) admit(b *queue.Batch, n int) error {
+	err := c.charge(n)
+	switch err {
+	case queue.ErrFull:
+		c.drop(b, &c.node.relay.Ends.Slow, reasonSlow)
+	case queue.ErrMemory:
+		c.drop(b, &c.node.relay.Ends.Slow, reasonMemory)
+	}
+	return err
 }
 
 // give returns n octets. c.mu is held.
@@ -145,15 +156,21 @@ func (c *Client) give(n int) {
 }
 
 // put adds an item for the handlers. c.mu is held.
-func (c *Client) put(b *queue.Batch, i item) (pos uint64, err error) {
+func (c *Client) put(b *queue.Batch, i item) error {
 	if err := c.admit(b, i.cost()); err != nil {
-		return 0, err
+		return err
 	}
+	c.push(b, i)
+	return nil
+}
+
+// push adds an item that is charged, and returns its position. c.mu is held.
+func (c *Client) push(b *queue.Batch, i item) (pos uint64) {
 	i.pos = c.taken
 	c.taken++
 	c.items.push(i)
 	c.rouse(b, &c.dispatching)
-	return i.pos, nil
+	return i.pos
 }
 
 // drop ends the client for what it did or failed to do. c.mu is held.
@@ -278,6 +295,7 @@ func (c *Client) dispatch() {
 		if !ok {
 			return
 		}
+		c.conn.Relieved()
 		if i.shared {
 			i.body = bytes.Clone(i.body)
 		}
@@ -352,7 +370,11 @@ func (s sink) Request(b *queue.Batch, id uint64, body []byte, timeout uint64) (u
 	r := &Request{Body: bytes.Clone(body), Timeout: life, client: c, id: id, due: time.Now().Add(life)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.put(b, item{request: r})
+	i := item{request: r}
+	if err := c.charge(i.cost()); err != nil {
+		return 0, err
+	}
+	return c.push(b, i), nil
 }
 
 // Offer implements messaging.Sink.
@@ -417,8 +439,7 @@ func (s sink) deliver(b *queue.Batch, sub *subscription, p queue.Payload) error 
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_, err := c.put(b, i)
-	return err
+	return c.put(b, i)
 }
 
 // Fail implements messaging.Sink.

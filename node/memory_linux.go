@@ -3,6 +3,7 @@ package node
 import (
 	"bufio"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -22,14 +23,23 @@ func hostMemory() int64 {
 			}
 		}
 	}
-	for _, path := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			continue
-		}
-		if n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64); err == nil && n > 0 {
-			total = min(total, n)
+	// The group of this process and every group above it.
+	group := "/"
+	if b, err := os.ReadFile("/proc/self/cgroup"); err == nil {
+		for line := range strings.Lines(string(b)) {
+			if path, ok := strings.CutPrefix(line, "0::"); ok {
+				group = strings.TrimSpace(path)
+			}
 		}
 	}
-	return total
+	for ; ; group = filepath.Dir(group) {
+		if b, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", group, "memory.max")); err == nil {
+			if n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64); err == nil && n > 0 {
+				total = min(total, n)
+			}
+		}
+		if group == "/" || group == "." {
+			return total
+		}
+	}
 }

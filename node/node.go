@@ -75,6 +75,7 @@ func New(c Config) (*Node, error) {
 		stop:    make(chan struct{}),
 		clients: make(map[*Client]struct{}),
 	}
+	n.listeners = slices.Clone(c.Listeners)
 	limits := relaywire.DefaultLimits
 	limits.Body = c.MaxMessage
 	n.plane = messaging.New(
@@ -144,9 +145,7 @@ func (n *Node) closeListeners() {
 // listen opens what the configuration asks for.
 func (n *Node) listen() error {
 	c := &n.config
-	if c.Listeners != nil {
-		n.listeners = slices.Clone(c.Listeners)
-	} else {
+	if c.Listeners == nil {
 		tcp, missing, err := listenLoopback(c.Port)
 		if err != nil {
 			return err
@@ -277,10 +276,14 @@ func (c control) Attach(conn *messaging.Conn) (err error) {
 
 func (c control) Subscribe(conn *messaging.Conn, topic []byte) (fresh bool, err error) {
 	n := c.n
-	if n.plane.Budget.Scarce() {
-		return false, queue.ErrMemory
-	}
-	if !n.do(func(time.Time) { fresh, err = n.core.Subscribe(conn.ID, string(topic), &n.out) }) {
+	if !n.do(func(time.Time) {
+		name := string(topic)
+		if !conn.Affords(name) {
+			err = queue.ErrMemory
+			return
+		}
+		fresh, err = n.core.Subscribe(conn.ID, name, &n.out)
+	}) {
 		return false, ErrClosed
 	}
 	return fresh, err

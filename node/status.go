@@ -1,7 +1,9 @@
 package node
 
 import (
+	"cmp"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/project-iris/iris/internal/messaging"
@@ -26,6 +28,7 @@ type Status struct {
 	Memory MemoryStatus `json:"memory"`
 
 	Sent    SentStatus        `json:"sent"`    // by programs, by primitive
+	Retried uint64            `json:"retried"` // calls handed to another member: the first had provably not started them
 	Ended   map[string]uint64 `json:"ended"`   // connections, by why
 	Dropped map[string]uint64 `json:"dropped"` // by what and why
 }
@@ -87,6 +90,7 @@ func (n *Node) Status() (*Status, error) {
 		"foreign user":     n.refusals.Load(),
 	}
 	d := &n.plane.Drops
+	s.Retried = d.Retried.Load()
 	s.Dropped = map[string]uint64{
 		"calls refused: too many pending": d.Pending.Load(),
 		"parked bodies let go":            d.Parked.Load(),
@@ -99,7 +103,9 @@ func (n *Node) Status() (*Status, error) {
 	return s, nil
 }
 
+// names returns the names in order.
 func names(in []messaging.Name) []NameStatus {
+	slices.SortFunc(in, func(a, b messaging.Name) int { return cmp.Compare(a.Name, b.Name) })
 	out := make([]NameStatus, len(in))
 	for i, n := range in {
 		out[i] = NameStatus(n)

@@ -9,6 +9,7 @@ import (
 
 // Error codes of Windows sockets.
 const (
+	wsaAccess        = syscall.Errno(10013) // in a range that the system keeps for itself
 	wsaAddrInUse     = syscall.Errno(10048)
 	wsaAddrNotAvail  = syscall.Errno(10049)
 	wsaAFNotSupport  = syscall.Errno(10047)
@@ -16,7 +17,7 @@ const (
 )
 
 // isInUse reports that an address is taken.
-func isInUse(err error) bool { return errors.Is(err, wsaAddrInUse) }
+func isInUse(err error) bool { return errors.Is(err, wsaAddrInUse) || errors.Is(err, wsaAccess) }
 
 // isMissing reports that the host lacks an address family.
 func isMissing(err error) bool {

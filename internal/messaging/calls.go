@@ -40,7 +40,7 @@ type calls struct {
 }
 
 // A call is a request or tunnel build under way. Calls are reused; gen tells one
-// life from the next.
+// life from the next, and also what comes after a retry from what came before.
 type call struct {
 	entry   wheel.Entry
 	next    *call
@@ -63,12 +63,11 @@ type kept struct {
 	seq  uint64
 	name string
 	body []byte
-	gone bool // the body was let go: the call only waits for its deadline
 }
 
 func (k *kept) cost() int { return len(k.name) + len(k.body) + callCost }
 
-// A ticket names one life of a call. The zero value names none.
+// A ticket names one life of a call, up to a retry. The zero value names none.
 type ticket struct {
 	conn *Conn
 	call *call
@@ -133,10 +132,8 @@ func (s *calls) release(c *Conn, a *call) {
 }
 
 func (s *calls) unkeep(c *Conn, a *call) {
-	if !a.kept.gone {
-		s.parked -= a.kept.cost()
-		c.plane.Budget.Give(a.kept.cost())
-	}
+	s.parked -= a.kept.cost()
+	c.plane.Budget.Give(a.kept.cost())
 	a.kept = nil
 }
 
@@ -223,7 +220,7 @@ func (t ticket) take() (id uint64, ok bool) {
 }
 
 // attempted notes who has been handed the call. It reports false when the call
-// has ended meanwhile.
+// has ended meanwhile, or been taken back.
 func (t ticket) attempted(a attempt) bool {
 	s := &t.conn.calls
 	s.mu.Lock()
@@ -238,70 +235,66 @@ func (t ticket) attempted(a attempt) bool {
 	return true
 }
 
-// retry takes the call back from the member it was handed to. It returns the
-// program's timeout, and false when the call has ended.
-func (t ticket) retry() (timeout uint64, ok bool) {
+// retry takes the call back from the member it was handed to, with a new ticket:
+// whoever handed it over may be about to note so, and comes too late now. It also
+// returns the program's timeout, and false when the call has ended.
+func (t ticket) retry() (next ticket, timeout uint64, ok bool) {
 	s := &t.conn.calls
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t.call.gen != t.gen {
-		return 0, false
+		return ticket{}, 0, false
 	}
+	t.call.gen++
+	t.gen = t.call.gen
 	t.call.attempt = attempt{}
-	return t.call.timeout, true
+	if t.call.kept != nil {
+		s.unkeep(t.conn, t.call)
+	}
+	return t, t.call.timeout, true
 }
 
 // keep copies what the call needs to wait for a member, within the bounds of
-// the connection and the node. It reports false when the call has ended; a body
-// that finds no room is let go, and the call waits for its deadline.
-func (t ticket) keep(name, body []byte) bool {
+// the connection and the node, and returns the copy. It reports false when the
+// call has ended, or there is no room for its body: it then waits for its
+// deadline. To make room the oldest bodies are let go, and theirs do so too; let
+// names what they waited for.
+func (t ticket) keep(name, body []byte) (k *kept, let []string, ok bool) {
 	c, s := t.conn, &t.conn.calls
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t.call.gen != t.gen {
-		return false
+		return nil, nil, false
+	}
+	if !c.plane.Budget.Take(len(name)+len(body)+callCost, s.parked) {
+		c.plane.Drops.Parked.Add(1)
+		return nil, nil, false
 	}
 	s.seq++
-	k := &kept{seq: s.seq, name: string(name)}
+	k = &kept{seq: s.seq, name: string(name), body: append([]byte(nil), body...)}
 	t.call.kept = k
-	if !c.plane.Budget.Take(len(name)+len(body)+callCost, s.parked) {
-		k.gone = true
-		c.plane.Drops.Parked.Add(1)
-		return true
-	}
-	k.body = append(k.body, body...)
 	s.parked += k.cost()
 	for s.parked-k.cost() > maxParked {
 		var oldest *call
 		s.wheel.All(func(e *wheel.Entry) {
 			a := e.Owner.(*call)
-			if a.kept != nil && !a.kept.gone && (oldest == nil || a.kept.seq < oldest.kept.seq) {
+			if a.kept != nil && (oldest == nil || a.kept.seq < oldest.kept.seq) {
 				oldest = a
 			}
 		})
-		s.parked -= oldest.kept.cost()
-		c.plane.Budget.Give(oldest.kept.cost())
-		oldest.kept.body, oldest.kept.gone = nil, true
+		let = append(let, oldest.kept.name)
+		s.unkeep(c, oldest)
 		c.plane.Drops.Parked.Add(1)
 	}
-	return true
+	return k, let, true
 }
 
-// waits reports whether the call is still parked.
-func (t ticket) waits() bool {
-	s := &t.conn.calls
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return t.call.gen == t.gen && t.call.kept != nil
-}
-
-// parked returns what the call was kept with, if it still waits and can be
-// handed on.
+// parked returns what the call was kept with, if it still waits for a member.
 func (t ticket) parked() (body []byte, timeout uint64, ok bool) {
 	s := &t.conn.calls
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t.call.gen != t.gen || t.call.kept == nil || t.call.kept.gone {
+	if t.call.gen != t.gen || t.call.kept == nil {
 		return nil, 0, false
 	}
 	return t.call.kept.body, t.call.timeout, true

@@ -56,7 +56,11 @@ func (cl *cluster) choose(refused *Conn) *Conn {
 			j -= n
 		}
 		if m := cl.members[j]; m != refused {
-			if load := m.load.Load(); load < least {
+			load := m.load.Load()
+			if load >= maxLoad {
+				m.refused.Store(true)
+			}
+			if load < least {
 				best, least, at = m, load, j
 				if load == 0 {
 					break
@@ -99,13 +103,10 @@ func (p *publication) leave(c *Conn) int {
 
 // spread hands body to every target. One that will not take it, because it is
 // full or closing, has its own connection ended for it; the others get it.
-func (p *publication) spread(b *queue.Batch, budget *queue.Budget, topic, body []byte) error {
+func (p *publication) spread(b *queue.Batch, budget *queue.Budget, topic, body []byte) {
 	load := queue.Payload{Data: body}
 	if len(body) >= queue.ShareAbove {
 		load.Shared = queue.NewBody(budget, body)
-		if load.Shared == nil {
-			return queue.ErrMemory
-		}
 		defer load.Shared.Release()
 	}
 	p.mu.Lock()
@@ -118,5 +119,4 @@ func (p *publication) spread(b *queue.Batch, budget *queue.Budget, topic, body [
 			t.sink.Broadcast(b, load)
 		}
 	}
-	return nil
 }

@@ -19,7 +19,9 @@ type Sink interface {
 	queue.Flusher
 
 	// Request hands over a request that the program is to answer under id.
-	// It returns the position of the request in the program's queue.
+	// It returns the position of the request in the program's queue. A
+	// program that has no room refuses, and has Conn.Relieved called when it
+	// has some; so with Offer.
 	Request(b *queue.Batch, id uint64, body []byte, timeout uint64) (pos uint64, err error)
 
 	// Offer hands over a tunnel build that the program is to confirm under id.
@@ -73,6 +75,12 @@ type Conn struct {
 	calls  calls
 	served served
 	load   atomic.Int32 // requests and builds handed over and not ended
+
+	// refused is set when a call was not handed over because the program had
+	// too many, or no room: Relieved then has parked calls tried again.
+	refused atomic.Bool
+
+	names int // octets charged for topics; the loop's
 }
 
 // Counts is how many messages a connection sent, by primitive. Safe for
@@ -148,24 +156,20 @@ func (c *Conn) Confirm(id uint64) (from *Conn, tunnel uint64, ok bool) {
 	return g.conn, tunnel, true
 }
 
-// Broadcast hands body to every member of cluster, once. It fails only when the
-// node has no memory for it, and then nobody got it.
-func (c *Conn) Broadcast(b *queue.Batch, cluster, body []byte) error {
+// Broadcast hands body to every member of cluster, once.
+func (c *Conn) Broadcast(b *queue.Batch, cluster, body []byte) {
 	c.Counts.Broadcasts.Add(1)
 	if cl := c.plane.cluster(cluster); cl != nil {
-		return cl.everyone.spread(b, c.plane.Budget, nil, body)
+		cl.everyone.spread(b, c.plane.Budget, nil, body)
 	}
-	return nil
 }
 
-// Publish hands event to every subscriber of topic, once. It fails as Broadcast
-// does.
-func (c *Conn) Publish(b *queue.Batch, topic, event []byte) error {
+// Publish hands event to every subscriber of topic, once.
+func (c *Conn) Publish(b *queue.Batch, topic, event []byte) {
 	c.Counts.Events.Add(1)
 	if t := c.plane.topic(topic); t != nil {
-		return t.spread(b, c.plane.Budget, topic, event)
+		t.spread(b, c.plane.Budget, topic, event)
 	}
-	return nil
 }
 
 // Expire ends what has come due; the driver calls it.
@@ -231,10 +235,16 @@ func (c *Conn) end(b *queue.Batch, k kind, id uint64, out Outcome, body []byte) 
 	}
 }
 
-// unload takes one off the load, and lets the loop know when that makes a full
-// member free again.
+// unload takes one off the load.
 func (c *Conn) unload() {
-	if c.load.Add(-1) == maxLoad-1 {
+	c.load.Add(-1)
+	c.Relieved()
+}
+
+// Relieved says that the program may take calls again that it refused. Safe for
+// concurrent use, without a lock.
+func (c *Conn) Relieved() {
+	if c.refused.Load() && c.refused.Swap(false) {
 		c.plane.post(note{name: c.Cluster})
 	}
 }

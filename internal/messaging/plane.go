@@ -29,6 +29,8 @@ type Plane struct {
 	notes []note // for the loop
 
 	// The loop's own.
+	next    [shards]*shard // parts changed in this turn, not yet published
+	changed []uint64       // which those are
 	conns   map[core.Conn]*Conn
 	waiting map[string]*waiting // tickets parked for clusters without a member
 	gone    Totals              // of connections that are closed
@@ -46,8 +48,9 @@ type Drops struct {
 }
 
 // shards is how many parts the snapshot has: a name that comes or goes costs a
-// copy of its own part only.
-const shards = 256
+// copy of its own part only, and that of a few dozen names even when a node has
+// 100,000.
+const shards = 4096
 
 // A shard is an immutable part of the snapshot: names to cells.
 type shard struct {
@@ -56,8 +59,8 @@ type shard struct {
 }
 
 // A note is what the data plane has to say to the loop about a cluster: that a
-// call waits for its first member, that one has given up waiting, or, with
-// neither, that a full member is free again.
+// call waits for a member, that one has given up waiting, or, with neither, that
+// a member which refused may take calls again.
 type note struct {
 	name   string
 	ticket ticket
@@ -82,8 +85,9 @@ func New(timers *wheel.Timers, budget *queue.Budget, wake func()) *Plane {
 		conns:   make(map[core.Conn]*Conn),
 		waiting: make(map[string]*waiting),
 	}
+	empty := &shard{}
 	for i := range p.shards {
-		p.shards[i].Store(&shard{})
+		p.shards[i].Store(empty)
 	}
 	return p
 }
@@ -146,7 +150,7 @@ func (p *Plane) settle(ends []end) {
 
 // again finds another member for a call that its member provably did not start.
 func (p *Plane) again(now time.Time, b *queue.Batch, t ticket, name string, body []byte) {
-	timeout, ok := t.retry()
+	t, timeout, ok := t.retry()
 	if !ok {
 		return
 	}
@@ -158,8 +162,12 @@ func (p *Plane) again(now time.Time, b *queue.Batch, t ticket, name string, body
 
 // park keeps a call until its cluster has a member, and tells the loop.
 func (p *Plane) park(t ticket, name, body []byte) {
-	if t.keep(name, body) {
-		p.post(note{name: string(name), ticket: t})
+	k, let, ok := t.keep(name, body)
+	if ok {
+		p.post(note{name: k.name, ticket: t})
+	}
+	for _, name := range let {
+		p.post(note{name: name, gone: true})
 	}
 }
 
@@ -196,9 +204,17 @@ func (p *Plane) Apply(now time.Time, b *queue.Batch, changes []core.Change) {
 			p.leaveTopic(ch.Name, c)
 		case ch.Join:
 			p.joinCluster(ch.Name, c)
-			p.unpark(now, b, ch.Name)
 		default:
 			p.leaveCluster(ch.Name, c)
+		}
+	}
+	for _, i := range p.changed {
+		p.shards[i].Store(p.next[i])
+		p.next[i] = nil
+	}
+	p.changed = p.changed[:0]
+	for _, ch := range changes {
+		if ch.Kind == core.Cluster {
 			p.unpark(now, b, ch.Name)
 		}
 	}
@@ -210,12 +226,22 @@ func (p *Plane) Attend(now time.Time, b *queue.Batch) {
 	notes := p.notes
 	p.notes = nil
 	p.mu.Unlock()
+	var names []string
+	try := make(map[string]bool)
+	add := func(name string) {
+		if !try[name] {
+			try[name] = true
+			names = append(names, name)
+		}
+	}
 	for _, n := range notes {
 		switch {
 		case n.gone:
 			p.giveUp(n.name)
-		case n.ticket.conn != nil:
-			if !n.ticket.waits() {
+		case n.ticket.conn == nil:
+			add(n.name)
+		default:
+			if _, _, ok := n.ticket.parked(); !ok {
 				continue // it gave up before it was heard of
 			}
 			w := p.waiting[n.name]
@@ -224,30 +250,30 @@ func (p *Plane) Attend(now time.Time, b *queue.Batch) {
 				p.waiting[n.name] = w
 			}
 			w.tickets = append(w.tickets, n.ticket)
-			if p.cluster([]byte(n.name)) != nil {
-				p.unpark(now, b, n.name)
-			}
-		default:
-			p.unpark(now, b, n.name)
+			add(n.name)
 		}
+	}
+	for _, name := range names {
+		p.unpark(now, b, name)
 	}
 }
 
-// unpark hands the calls that wait for the name to its members, in order; what
-// they will not take waits on.
+// unpark hands the calls that wait for the name to its members, in order, up to
+// the first that they will not take: it and what follows wait on.
 func (p *Plane) unpark(now time.Time, b *queue.Batch, name string) {
 	w := p.waiting[name]
 	if w == nil {
 		return
 	}
 	left := w.tickets[:0]
-	for _, t := range w.tickets {
-		if !t.waits() {
+	for i, t := range w.tickets {
+		body, timeout, ok := t.parked()
+		if !ok {
 			continue
 		}
-		body, timeout, ok := t.parked()
-		if !ok || !p.place(now, b, t, []byte(name), body, timeout) {
-			left = append(left, t)
+		if !p.place(now, b, t, []byte(name), body, timeout) {
+			left = append(left, w.tickets[i:]...)
+			break
 		}
 	}
 	clear(w.tickets[len(left):])
@@ -266,78 +292,84 @@ func (p *Plane) giveUp(name string) {
 		return
 	}
 	w.gone = 0
-	w.tickets = slices.DeleteFunc(w.tickets, func(t ticket) bool { return !t.waits() })
+	w.tickets = slices.DeleteFunc(w.tickets, func(t ticket) bool {
+		_, _, waits := t.parked()
+		return !waits
+	})
 	if len(w.tickets) == 0 {
 		delete(p.waiting, name)
 	}
 }
 
 func (p *Plane) joinCluster(name string, c *Conn) {
-	i, s := p.shard(name)
-	cl := s.clusters[name]
+	cl := p.shard(name).clusters[name]
 	if cl == nil {
 		cl = new(cluster)
-		s.clusters = with(s.clusters, name, cl)
-		p.shards[i].Store(&s)
+		p.change(name).clusters[name] = cl
 	}
 	cl.join(c)
 	cl.everyone.join(c)
 }
 
 func (p *Plane) leaveCluster(name string, c *Conn) {
-	i, s := p.shard(name)
-	cl := s.clusters[name]
+	cl := p.shard(name).clusters[name]
 	cl.everyone.leave(c)
 	if cl.leave(c) == 0 {
-		s.clusters = without(s.clusters, name)
-		p.shards[i].Store(&s)
+		delete(p.change(name).clusters, name)
 	}
 }
 
 func (p *Plane) joinTopic(name string, c *Conn) {
-	i, s := p.shard(name)
-	t := s.topics[name]
-	p.Budget.Force(nameCost(name))
+	c.names += NameCost(name)
+	p.Budget.Force(NameCost(name))
+	t := p.shard(name).topics[name]
 	if t == nil {
 		t = &publication{topic: true}
-		s.topics = with(s.topics, name, t)
-		p.shards[i].Store(&s)
+		p.change(name).topics[name] = t
 	}
 	t.join(c)
 }
 
 func (p *Plane) leaveTopic(name string, c *Conn) {
-	i, s := p.shard(name)
-	p.Budget.Give(nameCost(name))
-	if s.topics[name].leave(c) == 0 {
-		s.topics = without(s.topics, name)
-		p.shards[i].Store(&s)
+	c.names -= NameCost(name)
+	p.Budget.Give(NameCost(name))
+	if p.shard(name).topics[name].leave(c) == 0 {
+		delete(p.change(name).topics, name)
 	}
 }
 
-// nameCost is the memory one membership is charged.
-func nameCost(name string) int { return 2*len(name) + 256 }
+// NameCost is the memory that one membership of a topic is charged.
+func NameCost(name string) int { return 2*len(name) + 256 }
 
-// shard returns a copy of the part of the snapshot that holds the name.
-func (p *Plane) shard(name string) (int, shard) {
-	i := int(maphash.String(p.seed, name) % shards)
-	return i, *p.shards[i].Load()
+// Affords reports whether the connection's share of memory allows it one more
+// topic. Loop.
+func (c *Conn) Affords(topic string) bool {
+	return c.plane.Budget.Allows(NameCost(topic), c.names)
 }
 
-func with[C any](m map[string]C, name string, cell C) map[string]C {
-	n := make(map[string]C, len(m)+1)
-	maps.Copy(n, m)
-	n[name] = cell
-	return n
-}
-
-func without[C any](m map[string]C, name string) map[string]C {
-	if len(m) == 1 {
-		return nil
+// shard returns the part of the snapshot that holds the name, with the changes of
+// this turn.
+func (p *Plane) shard(name string) *shard {
+	i := maphash.String(p.seed, name) % shards
+	if p.next[i] != nil {
+		return p.next[i]
 	}
-	n := maps.Clone(m)
-	delete(n, name)
-	return n
+	return p.shards[i].Load()
+}
+
+// change returns the same to be changed: a copy, made once a turn and published
+// at its end.
+func (p *Plane) change(name string) *shard {
+	i := maphash.String(p.seed, name) % shards
+	if p.next[i] == nil {
+		s := p.shards[i].Load()
+		n := &shard{make(map[string]*cluster, len(s.clusters)+1), make(map[string]*publication, len(s.topics)+1)}
+		maps.Copy(n.clusters, s.clusters)
+		maps.Copy(n.topics, s.topics)
+		p.next[i] = n
+		p.changed = append(p.changed, i)
+	}
+	return p.next[i]
 }
 
 // An Expirer owns an entry of the node's timers: the driver tells it when the

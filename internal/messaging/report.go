@@ -1,10 +1,5 @@
 package messaging
 
-import (
-	"cmp"
-	"slices"
-)
-
 // A Name is what a status says of a cluster or topic.
 type Name struct {
 	Name    string
@@ -25,8 +20,8 @@ func (t *Totals) add(c *Counts) {
 	t.Tunnels += c.Tunnels.Load()
 }
 
-// Report returns the names with members, sorted, and what all programs have sent
-// so far. Loop.
+// Report returns the names with members, in no order, and what all programs have
+// sent so far. Loop.
 func (p *Plane) Report() (clusters, topics []Name, totals Totals) {
 	totals = p.gone
 	for _, c := range p.conns { //iris:unordered a sum
@@ -34,7 +29,7 @@ func (p *Plane) Report() (clusters, topics []Name, totals Totals) {
 	}
 	for i := range p.shards {
 		s := p.shards[i].Load()
-		for name, cl := range s.clusters { //iris:unordered sorted below
+		for name, cl := range s.clusters { //iris:unordered the caller sorts
 			cl.mu.Lock()
 			n := Name{Name: name, Members: len(cl.members)}
 			for _, m := range cl.members {
@@ -43,14 +38,11 @@ func (p *Plane) Report() (clusters, topics []Name, totals Totals) {
 			cl.mu.Unlock()
 			clusters = append(clusters, n)
 		}
-		for name, t := range s.topics { //iris:unordered sorted below
+		for name, t := range s.topics { //iris:unordered the caller sorts
 			t.mu.Lock()
 			topics = append(topics, Name{Name: name, Members: len(t.targets)})
 			t.mu.Unlock()
 		}
 	}
-	byName := func(a, b Name) int { return cmp.Compare(a.Name, b.Name) }
-	slices.SortFunc(clusters, byName)
-	slices.SortFunc(topics, byName)
 	return clusters, topics, totals
 }

@@ -60,6 +60,7 @@ func (c *Conn) hand(now time.Time, b *queue.Batch, t ticket, body []byte, timeou
 		return 0, false
 	}
 	if !s.tables[t.kind].reserve(c.plane.Budget) {
+		c.refused.Store(true)
 		return 0, false
 	}
 	g := grant{ticket: t}
@@ -71,6 +72,7 @@ func (c *Conn) hand(now time.Time, b *queue.Batch, t ticket, body []byte, timeou
 		g.pos, err = c.sink.Request(b, id, body, timeout)
 	}
 	if err != nil {
+		c.refused.Store(true)
 		return 0, false
 	}
 	if t.kind == build {

@@ -72,12 +72,10 @@ type Body struct {
 	budget *Budget
 }
 
-// NewBody returns a copy of b held by the caller, or nil when the budget does
-// not allow it. The caller calls Release when it has handed it on.
+// NewBody returns a copy of b held by the caller, who calls Release when it has
+// handed it on. It cannot be refused: the queues that are to hold it can.
 func NewBody(budget *Budget, b []byte) *Body {
-	if !budget.Take(len(b), 0) {
-		return nil
-	}
+	budget.Force(len(b))
 	y := &Body{b: append([]byte(nil), b...), budget: budget}
 	y.refs.Store(1)
 	return y

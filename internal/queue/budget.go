@@ -30,6 +30,11 @@ func (b *Budget) Take(n, held int) bool {
 	}
 }
 
+// Allows reports whether a holder's share would allow it n octets more.
+func (b *Budget) Allows(n, held int) bool {
+	return int64(held)+int64(n) <= b.limit-b.used.Load()
+}
+
 // Force charges n octets that cannot be refused; the caller's own bound keeps
 // them few.
 func (b *Budget) Force(n int) { b.used.Add(int64(n)) }

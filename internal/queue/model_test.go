@@ -72,9 +72,7 @@ func (m *model) append(n, head, tail int, shared bool) {
 	tail = min(tail, n-head)
 	p := Payload{Data: f[head : n-tail]}
 	if shared {
-		if p.Shared = NewBody(m.budget, p.Data); p.Shared == nil {
-			return
-		}
+		p.Shared = NewBody(m.budget, p.Data)
 		defer p.Shared.Release()
 	}
 	pos, flush, err := m.q.Append(f[:head], p, f[n-tail:])
@@ -84,9 +82,11 @@ func (m *model) append(n, head, tail int, shared bool) {
 		want = ErrSealed
 	case m.waiting() > m.limit:
 		want = ErrFull
+		m.wantRoom = true
 	case errors.Is(err, ErrMemory) && 2*m.budget.Used()+int64(n+LargeBlock) > m.budget.Limit():
 		want = ErrMemory // no more than half of the budget is ever refused
 		m.refused++
+		m.wantRoom = true
 	}
 	if err != want {
 		m.t.Fatalf("Append of %d octets to %d of %d: %v, want %v", n, m.waiting(), m.limit, err, want)
@@ -111,6 +111,9 @@ func (m *model) appendIfRoom(room, n, head int) {
 	case m.sealed:
 		want = ErrSealed
 	case m.waiting() >= room:
+		want = ErrNoRoom
+		m.wantRoom = true
+	case err != nil && m.waiting() > 0 && 2*m.budget.Used()+int64(n+LargeBlock) > m.budget.Limit():
 		want = ErrNoRoom
 		m.wantRoom = true
 	default:
@@ -196,7 +199,8 @@ func (m *model) uncork() {
 }
 
 func (m *model) seal(last []byte, cut bool) {
-	m.q.Seal(last, cut)
+	m.q.Seal(cut)
+	m.q.Farewell(last)
 	if m.sealed {
 		return
 	}
@@ -239,7 +243,6 @@ func (m *model) uncut() {
 func (m *model) discard() {
 	m.q.Discard()
 	m.sealed, m.open, m.discarded = true, true, true
-	m.cut = nil
 }
 
 func (m *model) check() {
@@ -250,7 +253,7 @@ func (m *model) check() {
 		}
 		want = 0
 	}
-	if got := m.q.Waiting(); got != want {
+	if got := m.q.bytes; got != want {
 		m.t.Fatalf("Waiting = %d, want %d", got, want)
 	}
 	if got := m.q.Sealed(); got != m.sealed {

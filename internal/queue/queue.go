@@ -31,6 +31,7 @@ type Queue struct {
 	total       uint64 // octets ever appended
 	passed      uint64 // octets ever handed out by Next, and so perhaps written, or kept
 	held        int    // memory charged to the budget
+	shared      int    // octets of shared bodies, which are charged by themselves
 	frame, rest int    // octets of the frame being written, and left of it
 
 	// Frames that Seal took out, from position cutFrom on, and where CutAt was
@@ -39,10 +40,11 @@ type Queue struct {
 	cutFirst, cutBlock *block
 	open               bool
 	sealed             bool
+	ended              bool // Farewell was called
 	discarded          bool
 	claimed            bool // somebody writes
 	owed               bool // somebody was asked to flush and has not claimed yet
-	wantRoom           bool // AppendIfRoom was refused since Wrote last told of room
+	wantRoom           bool // an append was refused since Wrote last told of room
 }
 
 // New returns a corked queue that refuses an append while more than limit
@@ -54,39 +56,43 @@ func New(budget *Budget, limit int) *Queue {
 // Append appends one frame made of head, payload and tail, whole or not at all.
 // It returns the frame's position in the stream of octets, and flush when nobody
 // has been asked to flush the queue since it was last claimed: the caller then
-// owes it, also beside an error.
+// owes it, also beside an error. After ErrFull and ErrMemory a later Wrote says
+// when to try again.
 func (q *Queue) Append(head []byte, p Payload, tail []byte) (pos uint64, flush bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := len(head) + len(p.Data) + len(tail)
-	own := n
-	if p.Shared != nil {
-		own = len(head)
-	}
 	switch {
 	case q.sealed:
 		return 0, false, ErrSealed
 	case q.bytes > q.limit:
+		q.wantRoom = true
 		return 0, q.ask(), ErrFull
-	case !q.reserve(own, false):
+	case p.Shared == nil && !q.reserve(n, false):
+		q.wantRoom = true
+		return 0, q.ask(), ErrMemory
+	case p.Shared != nil && !q.budget.Allows(len(p.Data), q.held+q.shared):
+		q.wantRoom = true
 		return 0, q.ask(), ErrMemory
 	}
 	pos = q.total
 	q.begin(n)
-	q.write(head)
-	if p.Shared != nil {
+	if p.Shared == nil {
+		q.write(head)
+		q.write(p.Data)
+	} else {
+		q.reserve(len(head), true)
+		q.write(head)
 		q.share(p.Shared)
 		q.reserve(len(tail), true)
-	} else {
-		q.write(p.Data)
 	}
 	q.write(tail)
 	return pos, q.ask(), nil
 }
 
 // AppendIfRoom is Append for frames that wait elsewhere while room octets or
-// more wait in the queue: it refuses with ErrNoRoom, and a later Wrote
-// says when to try again. Nothing else refuses it but a seal: room bounds it.
+// more wait in the queue, or memory is short: it refuses with ErrNoRoom, and a
+// later Wrote says when to try again. An empty queue takes what it is given.
 func (q *Queue) AppendIfRoom(room int, head, body []byte) (flush bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -97,7 +103,10 @@ func (q *Queue) AppendIfRoom(room int, head, body []byte) (flush bool, err error
 		q.wantRoom = true
 		return false, ErrNoRoom
 	}
-	q.reserve(len(head)+len(body), true)
+	if n := len(head) + len(body); !q.reserve(n, q.bytes == 0) {
+		q.wantRoom = true
+		return false, ErrNoRoom
+	}
 	q.begin(len(head) + len(body))
 	q.write(head)
 	q.write(body)
@@ -119,11 +128,10 @@ func (q *Queue) Open() bool {
 	return q.bytes > 0
 }
 
-// Seal appends last, whatever waits, and takes nothing more; what waits is still
-// written. With cut set it first takes out every frame of which no octet was
-// handed to a writer: CutAt reads them, Discard or Uncut frees them. Only the
-// first call has an effect.
-func (q *Queue) Seal(last []byte, cut bool) {
+// Seal has the queue take nothing more but a Farewell; what waits is still
+// written. With cut set it takes out every frame of which no octet was handed to a
+// writer: CutAt reads them, Uncut frees them. Only the first call has an effect.
+func (q *Queue) Seal(cut bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.sealed {
@@ -133,12 +141,23 @@ func (q *Queue) Seal(last []byte, cut bool) {
 	if cut {
 		q.cut()
 	}
-	if len(last) > 0 {
+	q.sealed, q.open = true, true
+}
+
+// Farewell appends the last frame of a sealed queue; nil: there is none. The
+// queue is drained once it is written.
+func (q *Queue) Farewell(last []byte) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.ended {
+		return
+	}
+	q.ended = true
+	if len(last) > 0 && !q.discarded {
 		q.reserve(len(last), true)
 		q.begin(len(last))
 		q.write(last)
 	}
-	q.sealed, q.open = true, true
 }
 
 // CutAt appends up to n octets of the frames taken out, from position pos on, to
@@ -177,13 +196,12 @@ func (q *Queue) Uncut() {
 	q.uncut()
 }
 
-// Discard seals the queue and frees what it holds. A writer that holds the
-// claim gets nothing more from Next.
+// Discard seals the queue and frees what it holds, save what Seal took out. A
+// writer that holds the claim gets nothing more from Next.
 func (q *Queue) Discard() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.sealed, q.open, q.discarded = true, true, true
-	q.uncut()
+	q.sealed, q.open, q.ended, q.discarded = true, true, true, true
 	if !q.claimed {
 		q.drop()
 	}
@@ -220,7 +238,7 @@ func (q *Queue) Next() []byte {
 }
 
 // Wrote takes n octets of what Next returned off the queue. It reports true
-// when less than room octets wait and AppendIfRoom was refused before. Only the
+// when less than room octets wait and an append was refused before. Only the
 // holder of the claim calls it.
 func (q *Queue) Wrote(n, room int) bool {
 	q.mu.Lock()
@@ -248,13 +266,6 @@ func (q *Queue) Unclaim() {
 	}
 }
 
-// Waiting returns the octets appended and not yet written.
-func (q *Queue) Waiting() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.bytes
-}
-
 // Sealed reports that the queue takes nothing more.
 func (q *Queue) Sealed() bool {
 	q.mu.Lock()
@@ -262,11 +273,11 @@ func (q *Queue) Sealed() bool {
 	return q.sealed
 }
 
-// Drained reports that the queue is sealed and everything is written.
+// Drained reports that everything is written, the farewell included.
 func (q *Queue) Drained() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.sealed && q.bytes == 0 && !q.claimed
+	return q.ended && q.bytes == 0 && !q.claimed
 }
 
 // ask reports whether the caller is the first to owe a flush.
@@ -287,7 +298,7 @@ func (q *Queue) reserve(n int, force bool) bool {
 	if n <= 0 {
 		return true
 	}
-	large := q.first != nil || n > SmallBlock
+	large := n > SmallBlock || q.first != nil && q.last.body == nil // the head of a shared body is short
 	cost := SmallBlock
 	if large {
 		cost = (n + LargeBlock - 1) / LargeBlock * LargeBlock
@@ -335,6 +346,7 @@ func (q *Queue) share(y *Body) {
 	y.refs.Add(1)
 	k.body, k.b, k.lead = y, y.b, len(y.b)
 	q.bytes += len(y.b)
+	q.shared += len(y.b)
 	q.total += uint64(len(y.b))
 	q.rest -= len(y.b)
 	q.push(k)
@@ -418,6 +430,9 @@ func (q *Queue) shift() {
 
 // release frees an unlinked block.
 func (q *Queue) release(k *block) {
+	if k.body != nil {
+		q.shared -= len(k.body.b)
+	}
 	n := k.free()
 	q.held -= n
 	q.budget.Give(n)

@@ -84,7 +84,7 @@ func TestFullQueueHoldsItsLimitAndOneFrame(t *testing.T) {
 			t.Fatalf("frame %d: %v, want %v", i, err, want)
 		}
 	}
-	if n := q.Waiting(); n != 2*limit {
+	if n := q.bytes; n != 2*limit {
 		t.Fatalf("%d octets wait, want %d", n, 2*limit)
 	}
 	drain(t, q)
@@ -123,8 +123,10 @@ func TestSealLetsTheLastFrameFollowTheOneBegun(t *testing.T) {
 		if len(first) >= len(long) {
 			t.Fatal("the frame is in one piece")
 		}
-		q.Seal([]byte("close"), cut)
-		q.Seal([]byte("again"), !cut) // has no effect
+		q.Seal(cut)
+		q.Seal(!cut) // has no effect
+		q.Farewell([]byte("close"))
+		q.Farewell([]byte("again")) // nor has this
 		got := first
 		q.Wrote(len(first), 0)
 		for p := q.Next(); p != nil; p = q.Next() {
@@ -156,7 +158,8 @@ func TestKeptFramesOutliveTheSeal(t *testing.T) {
 	q.Append([]byte("accept "), Payload{}, nil)
 	q.Keep()
 	q.Append([]byte("request "), Payload{}, nil)
-	q.Seal([]byte("close"), true)
+	q.Seal(true)
+	q.Farewell([]byte("close"))
 	if got := drain(t, q); string(got) != "accept close" {
 		t.Fatalf("wrote %q", got)
 	}
@@ -192,15 +195,32 @@ func TestSharedBodyIsChargedOnceAndFreedByItsLastHolder(t *testing.T) {
 		case 1:
 			q.Discard()
 		case 2:
-			q.Seal(nil, true)
+			q.Seal(true)
 			q.Uncut()
 		}
 	}
 	if n := budget.Used(); n != 0 {
 		t.Fatalf("%d octets stay charged", n)
 	}
-	if NewBody(NewBudget(100), octets) != nil {
-		t.Fatal("a body beyond the budget was made")
+}
+
+func TestSharedBodiesCountAgainstWhoHoldsThem(t *testing.T) {
+	budget := NewBudget(1 << 20)
+	greedy, modest := New(budget, plenty), New(budget, plenty)
+	octets := make([]byte, 100_000)
+	held := 0
+	for range 20 {
+		body := NewBody(budget, octets)
+		if _, _, err := greedy.Append([]byte{'<'}, Payload{Data: octets, Shared: body}, nil); err == nil {
+			held++
+		}
+		body.Release()
+	}
+	if held < 3 || held > 5 {
+		t.Errorf("one queue holds %d tenths of the budget, wanted not much less than half", held)
+	}
+	if _, _, err := modest.Append(nil, Payload{Data: octets}, nil); err != nil {
+		t.Errorf("a queue that holds nothing is refused: %v", err)
 	}
 }
 
@@ -316,7 +336,7 @@ func stress(t *testing.T, sealAt int) {
 			var b []byte
 			for i := range frames {
 				if who == 0 && i == sealAt {
-					q.Seal(nil, true)
+					q.Seal(true)
 				}
 				n := r.IntN(300)
 				if r.IntN(50) == 0 {
@@ -349,7 +369,7 @@ func stress(t *testing.T, sealAt int) {
 		cut, _ := q.CutAt(nil, uint64(len(out)), plenty)
 		out = append(out, cut...)
 		q.Uncut()
-	} else if n := q.Waiting(); n > 0 {
+	} else if n := q.bytes; n > 0 {
 		t.Fatalf("%d octets wait and nobody was asked to flush them", n)
 	}
 	checkNumbered(t, out, accepted)

@@ -100,6 +100,9 @@ func (c *conn) serve() {
 // due to the new member meanwhile.
 func (c *conn) handshake() bool {
 	c.nc.SetReadDeadline(time.Now().Add(handshakeLimit))
+	if c.told.Load() != nil {
+		return false // asked to end before there was a deadline
+	}
 	var m relaywire.Message
 	for {
 		n, err := c.server.Limits.ParseInit(c.in.bytes(), &m)
@@ -122,9 +125,12 @@ func (c *conn) handshake() bool {
 	}
 	c.m = c.server.Plane.NewConn(string(m.Name), c)
 	accept := relaywire.Message{Op: relaywire.Accept, Magic: []byte(relaywire.NodeMagic), Version: []byte(relaywire.Version)}
-	c.queue.Append(accept.AppendToClient(nil), queue.Payload{}, nil)
+	_, _, err := c.queue.Append(accept.AppendToClient(nil), queue.Payload{}, nil)
 	c.queue.Keep()
-	if err := c.server.Control.Attach(c.m); err != nil {
+	if err == nil {
+		err = c.server.Control.Attach(c.m)
+	}
+	if err != nil {
 		c.server.Ends.Full.Add(1)
 		c.server.Log.Warn("a program was turned away", "cluster", c.m.Cluster, "error", err)
 		c.queue.Discard()
@@ -210,9 +216,9 @@ func (c *conn) handle(now time.Time, m *relaywire.Message) (ending, bool) {
 	case relaywire.Reply:
 		c.m.Reply(b, m.ID, m.Fault, m.Body)
 	case relaywire.Publish:
-		err = c.m.Publish(b, m.Name, m.Body)
+		c.m.Publish(b, m.Name, m.Body)
 	case relaywire.Broadcast:
-		err = c.m.Broadcast(b, m.Name, m.Body)
+		c.m.Broadcast(b, m.Name, m.Body)
 	case relaywire.TunnelTransfer:
 		if e := c.tunnels.End(m.ID); e != nil {
 			err = e.Chunk(now, b, m.Size, m.Body)
@@ -300,18 +306,13 @@ func (c *conn) oddity(what string, name []byte) {
 // Ends of a connection).
 func (c *conn) end(e ending) {
 	c.told.CompareAndSwap(nil, &e)
-	c.count(e)
 	now := time.Now()
 	c.server.Control.Detach(c.m)
+	c.count(e)
 
-	var farewell []byte
-	if e.cause != lost {
-		m := relaywire.Message{Op: relaywire.Close, Body: []byte(e.reason)}
-		farewell = m.AppendToClient(nil)
-	}
 	// From here on nothing more reaches the program. What it has not begun to
 	// read goes back to where it came from, unless the whole node ends.
-	c.queue.Seal(farewell, e.cause != stopped)
+	c.queue.Seal(e.cause != stopped)
 	c.tunnels.Close(now, &c.batch, tunnelReason(e))
 	c.m.Close(now, &c.batch)
 	c.unread = nil
@@ -319,35 +320,45 @@ func (c *conn) end(e ending) {
 	if e.cause == lost {
 		c.queue.Discard()
 		c.nc.Close() // ends a write under way
+		c.batch.Flush()
+		c.poke()
+		<-c.written
+		return
 	}
-	c.batch.Flush()
-
-	until := now.Add(lingerLimit)
+	m := relaywire.Message{Op: relaywire.Close, Body: []byte(e.reason)}
+	c.queue.Farewell(m.AppendToClient(nil))
+	limit := lingerLimit
 	if e.cause == orderly || e.cause == stopped {
-		until = now.Add(closeLimit)
+		limit = closeLimit
 	}
-	c.nc.SetDeadline(until)
+	c.nc.SetDeadline(now.Add(limit))
+	c.Flush(&c.batch)
+	c.batch.Flush()
 	c.poke()
-	if e.cause != lost {
-		c.linger(until)
-	}
+	c.linger(now.Add(limit))
 	<-c.written
 }
 
-// linger reads on and throws away, so that a program that is stuck writing to us
-// gets to reading, and no reset destroys what it has not read yet.
+// linger reads on and throws away: a program that is stuck writing to us must get
+// to reading, and no reset may destroy what it has not read yet. It ends with the
+// input, at the given time, or a second after the farewell was written.
 func (c *conn) linger(until time.Time) {
+	written := c.written
 	for {
 		err := c.in.discard(c.io)
-		if !errors.Is(err, os.ErrDeadlineExceeded) || !time.Now().Before(until) {
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return
 		}
 		select {
-		case <-c.written:
-			return // it has set a deadline of its own
+		case <-written:
+			written = nil
+			until = time.Now().Add(lingerLimit)
 		default:
-			c.nc.SetReadDeadline(until) // a late kick
+			if !time.Now().Before(until) {
+				return
+			}
 		}
+		c.nc.SetReadDeadline(until) // again, after a kick
 	}
 }
 

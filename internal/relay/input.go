@@ -36,8 +36,10 @@ func (in *input) take(n int) { in.r += n }
 func (in *input) fill(t transport, need int) error {
 	have := in.w - in.r
 	switch {
-	case have == 0 && len(in.buf) > largeInput:
-		in.release()
+	case have == 0 && (len(in.buf) > largeInput || in.w < len(in.buf)):
+		in.release() // it was large, or the last read did not fill it
+	case in.r > 0 && len(in.buf) > largeInput && need <= largeInput && in.resize(largeInput) == nil:
+		// What made it large is done with.
 	case in.r > 0 && (have == 0 || len(in.buf)-in.r < need):
 		copy(in.buf, in.buf[in.r:in.w])
 		in.r, in.w = 0, have
@@ -55,11 +57,12 @@ func (in *input) fill(t transport, need int) error {
 	return err
 }
 
-// grow makes room for a message of need octets: what it has twice over at most,
-// so that memory follows what was received and not what was announced.
+// grow makes room for a message of need octets, and the few that may follow its
+// body: twice of what it has at most, so that memory follows what was received
+// and not what was announced.
 func (in *input) grow(need int) error {
 	have := in.w - in.r
-	return in.resize(max(largeInput, min(need, 2*have)))
+	return in.resize(max(largeInput, min(need+smallInput, 2*have)))
 }
 
 // resize moves the octets to a buffer of size.
@@ -82,10 +85,10 @@ func (in *input) resize(size int) error {
 	return nil
 }
 
-// ready sees to it that there is room to read into: a large buffer unless memory
-// is short.
-func (in *input) ready() []byte {
-	if in.buf == nil && in.resize(largeInput) != nil {
+// ready sees to it that there is room to read into: a buffer of size, or a small
+// one when memory is short.
+func (in *input) ready(size int) []byte {
+	if in.buf == nil && in.resize(size) != nil {
 		in.resize(smallInput)
 	}
 	return in.buf[in.w:]
@@ -96,7 +99,7 @@ func (in *input) park() {
 	switch have := in.w - in.r; {
 	case have == 0:
 		in.release()
-	case have <= smallInput/2 && len(in.buf) == largeInput:
+	case have <= smallInput/2 && len(in.buf) > smallInput:
 		in.resize(smallInput)
 	}
 }

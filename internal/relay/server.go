@@ -17,9 +17,10 @@ import (
 // Times and bounds of section "Limits" of docs/relay-v1.md.
 const (
 	handshakeLimit = 5 * time.Second
-	lingerLimit    = time.Second     // reading on after the last octet was sent
-	closeLimit     = 2 * time.Second // sending the last octets to a program that is owed them
-	unreadLimit    = 64 << 20        // octets that may wait for a program, and one message
+	lingerLimit    = time.Second      // reading on after the last octet was sent
+	brokenLimit    = time.Second / 10 // reading on after a write failed
+	closeLimit     = 2 * time.Second  // sending the last octets to a program that is owed them
+	unreadLimit    = 64 << 20         // octets that may wait for a program, and one message
 )
 
 // Control is the control loop as the relay needs it. Each call returns when what
@@ -94,8 +95,6 @@ func (s *Server) accept(l net.Listener) {
 		pause = 0
 		c := newConn(s, nc)
 		if !s.add(c) {
-			s.Ends.Full.Add(1)
-			s.Log.Warn("a program was turned away: too many connections", "limit", s.MaxConns)
 			nc.Close()
 			continue
 		}
@@ -107,7 +106,12 @@ func (s *Server) accept(l net.Listener) {
 func (s *Server) add(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || len(s.conns) >= s.MaxConns {
+	if s.closed {
+		return false
+	}
+	if len(s.conns) >= s.MaxConns {
+		s.Ends.Full.Add(1)
+		s.Log.Warn("a program was turned away: too many are attached", "limit", s.MaxConns)
 		return false
 	}
 	s.conns[c] = struct{}{}

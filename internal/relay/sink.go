@@ -14,32 +14,37 @@ import (
 // own buffers, so that its other messages are never behind more than that (R46).
 const room = 256 << 10
 
-// send appends one message to the program's queue. A program that cannot take it
-// loses its connection: never a single delivery (R23).
+// send appends one message to the program's queue.
 func (c *conn) send(b *queue.Batch, m *relaywire.Message, p queue.Payload) (pos uint64, err error) {
 	var head [256]byte
 	var tail [10]byte
 	m.Body = p.Data
 	pos, flush, err := c.queue.Append(m.AppendHeadToClient(head[:0]), p, m.AppendTailToClient(tail[:0]))
-	switch {
-	case errors.Is(err, queue.ErrFull):
-		flush = c.condemn(ending{slow, reasonSlow})
-	case errors.Is(err, queue.ErrMemory):
-		flush = c.condemn(ending{slow, reasonMemory})
-	}
 	if flush {
 		b.Add(c)
 	}
 	return pos, err
 }
 
-// condemn has the connection ended by the next Flush, as nothing may block here.
-func (c *conn) condemn(e ending) bool {
-	if !c.told.CompareAndSwap(nil, &e) {
-		return false
+// deliver sends what has nowhere else to go: a program that cannot take it loses
+// its connection, never a single delivery (R23).
+func (c *conn) deliver(b *queue.Batch, m *relaywire.Message, p queue.Payload) error {
+	_, err := c.send(b, m, p)
+	switch {
+	case errors.Is(err, queue.ErrFull):
+		c.condemn(b, ending{slow, reasonSlow})
+	case errors.Is(err, queue.ErrMemory):
+		c.condemn(b, ending{slow, reasonMemory})
 	}
-	c.kicks.Store(true)
-	return true
+	return err
+}
+
+// condemn has the connection ended by the next Flush, as nothing may block here.
+func (c *conn) condemn(b *queue.Batch, e ending) {
+	if c.told.CompareAndSwap(nil, &e) {
+		c.kicks.Store(true)
+		b.Add(c)
+	}
 }
 
 // Request implements messaging.Sink.
@@ -63,25 +68,23 @@ func (c *conn) Answer(b *queue.Batch, id uint64, out messaging.Outcome, body []b
 	default:
 		m.TimedOut, body = true, nil
 	}
-	c.send(b, &m, queue.Payload{Data: body})
+	c.deliver(b, &m, queue.Payload{Data: body})
 }
 
 // Unbuilt implements messaging.Sink.
 func (c *conn) Unbuilt(b *queue.Batch, id uint64, _ messaging.Outcome) {
 	c.tunnels.Failed(id)
-	c.send(b, &relaywire.Message{Op: relaywire.TunnelResult, ID: id, TimedOut: true}, queue.Payload{})
+	c.deliver(b, &relaywire.Message{Op: relaywire.TunnelResult, ID: id, TimedOut: true}, queue.Payload{})
 }
 
 // Broadcast implements messaging.Sink.
 func (c *conn) Broadcast(b *queue.Batch, p queue.Payload) error {
-	_, err := c.send(b, &relaywire.Message{Op: relaywire.Broadcast}, p)
-	return err
+	return c.deliver(b, &relaywire.Message{Op: relaywire.Broadcast}, p)
 }
 
 // Event implements messaging.Sink.
 func (c *conn) Event(b *queue.Batch, topic []byte, p queue.Payload) error {
-	_, err := c.send(b, &relaywire.Message{Op: relaywire.Publish, Name: topic}, p)
-	return err
+	return c.deliver(b, &relaywire.Message{Op: relaywire.Publish, Name: topic}, p)
 }
 
 // Fail implements messaging.Sink.
@@ -108,17 +111,17 @@ func (c *conn) Unstarted(pos uint64) (body []byte, ok bool) {
 
 // TunnelOpen implements tunnel.Sink.
 func (c *conn) TunnelOpen(b *queue.Batch, id uint64) {
-	c.send(b, &relaywire.Message{Op: relaywire.TunnelResult, ID: id, Size: relaywire.ChunkLimit}, queue.Payload{})
+	c.deliver(b, &relaywire.Message{Op: relaywire.TunnelResult, ID: id, Size: relaywire.ChunkLimit}, queue.Payload{})
 }
 
 // TunnelAllow implements tunnel.Sink.
 func (c *conn) TunnelAllow(b *queue.Batch, id, octets uint64) {
-	c.send(b, &relaywire.Message{Op: relaywire.TunnelAllow, ID: id, Size: octets}, queue.Payload{})
+	c.deliver(b, &relaywire.Message{Op: relaywire.TunnelAllow, ID: id, Size: octets}, queue.Payload{})
 }
 
 // TunnelClose implements tunnel.Sink.
 func (c *conn) TunnelClose(b *queue.Batch, id uint64, reason string) {
-	c.send(b, &relaywire.Message{Op: relaywire.TunnelClose, ID: id}, queue.Payload{Data: []byte(reason)})
+	c.deliver(b, &relaywire.Message{Op: relaywire.TunnelClose, ID: id}, queue.Payload{Data: []byte(reason)})
 }
 
 // TunnelChunk implements tunnel.Sink.

@@ -10,16 +10,12 @@ type transport interface {
 	// there is something. It never returns 0 octets without an error.
 	read(in *input) (int, error)
 
-	// nonblocking reports whether tryWrite may be called.
-	nonblocking() bool
-
-	// tryWrite writes what can be written at once.
+	// tryWrite writes what can be written at once, which may be nothing.
 	tryWrite(p []byte) (int, error)
 }
 
 // blocking is the transport of a net.Conn of which nothing more is known.
 type blocking struct{ nc net.Conn }
 
-func (t blocking) read(in *input) (int, error)  { return t.nc.Read(in.ready()) }
-func (t blocking) nonblocking() bool            { return false }
+func (t blocking) read(in *input) (int, error)  { return t.nc.Read(in.ready(smallInput)) }
 func (t blocking) tryWrite([]byte) (int, error) { return 0, errAgain }

@@ -65,7 +65,7 @@ func (t *socket) read(in *input) (int, error) {
 // readFD is called by the poller's Read: at once, and each time there may be
 // input. It reports whether that is enough.
 func (t *socket) readFD(fd uintptr) bool {
-	p := t.in.ready()
+	p := t.in.ready(largeInput)
 	t.n, t.err = ignoringEINTR(syscall.Read, int(fd), p)
 	switch {
 	case t.err == syscall.EAGAIN && t.wait:
@@ -81,8 +81,6 @@ func (t *socket) readFD(fd uintptr) bool {
 	}
 	return true
 }
-
-func (t *socket) nonblocking() bool { return true }
 
 func (t *socket) tryWrite(p []byte) (int, error) {
 	t.out = p

@@ -16,10 +16,6 @@ func (c *conn) Flush(b *queue.Batch) {
 	if c.kicks.Swap(false) {
 		c.kick()
 	}
-	if !c.io.nonblocking() {
-		c.poke()
-		return
-	}
 	if !c.queue.Claim() {
 		return
 	}
@@ -33,9 +29,7 @@ func (c *conn) Flush(b *queue.Batch) {
 			return
 		}
 		n, err := c.io.tryWrite(p)
-		if c.queue.Wrote(n, room/2) {
-			c.tunnels.Room(b)
-		}
+		c.wrote(b, n)
 		total += n
 		if n < len(p) || err != nil {
 			break // the writing goroutine waits for room, or meets the error
@@ -54,35 +48,51 @@ func (c *conn) poke() {
 }
 
 // write is the writing goroutine: it writes what others left to it, and ends when
-// the queue is sealed and empty, or the connection broken.
+// everything is written, the farewell included, or the connection is broken.
 func (c *conn) write() {
-	defer close(c.written)
 	var b queue.Batch
 	for range c.wake {
-		if c.handed.Swap(false) || c.queue.Claim() {
-			for p := c.queue.Next(); p != nil; p = c.queue.Next() {
-				n, err := c.nc.Write(p)
-				if c.queue.Wrote(n, room/2) {
-					c.tunnels.Room(&b)
-				}
-				if err != nil {
-					c.broken(err)
-					return
-				}
-				b.Flush()
-			}
+		if (c.handed.Swap(false) || c.queue.Claim()) && !c.writeAll(&b) {
+			break
 		}
 		if c.queue.Drained() {
 			closeWrite(c.nc)
-			c.nc.SetReadDeadline(time.Now().Add(lingerLimit))
-			return
+			break
 		}
+	}
+	close(c.written)
+	c.kick() // linger for a second from now
+}
+
+// writeAll writes what waits, with the claim. It reports false when the
+// connection is broken.
+func (c *conn) writeAll(b *queue.Batch) bool {
+	for p := c.queue.Next(); p != nil; p = c.queue.Next() {
+		n, err := c.nc.Write(p)
+		c.wrote(b, n)
+		if err != nil {
+			c.broken(err)
+			return false
+		}
+		b.Flush()
+	}
+	return true
+}
+
+// wrote takes n octets off the queue, and tells who waits for room.
+func (c *conn) wrote(b *queue.Batch, n int) {
+	if c.queue.Wrote(n, room/2) {
+		c.tunnels.Room(b)
+		c.m.Relieved()
 	}
 }
 
 // broken waits, with the claim, until what was not written has been taken back.
+// What the program sent before it went is still read.
 func (c *conn) broken(err error) {
-	c.stop(ending{lost, err.Error()})
+	if c.told.CompareAndSwap(nil, &ending{lost, err.Error()}) {
+		c.nc.SetReadDeadline(time.Now().Add(brokenLimit))
+	}
 	for !c.queue.Sealed() {
 		<-c.wake
 	}

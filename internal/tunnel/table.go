@@ -23,7 +23,7 @@ type Table struct {
 	// its own, taken under a tunnel's.
 	turn struct {
 		sync.Mutex
-		ends []*End
+		first, last *End
 	}
 }
 
@@ -83,21 +83,19 @@ func (t *Table) Close(now time.Time, b *queue.Batch, reason string) {
 }
 
 // Room tries again to deliver what found no room in the program's queue, each
-// tunnel in turn. The writer of that queue calls it, without a lock.
+// tunnel in turn until there is none again. The writer of that queue calls it,
+// without a lock.
 func (t *Table) Room(b *queue.Batch) {
-	t.turn.Lock()
-	n := len(t.turn.ends)
-	t.turn.Unlock()
-	for range n {
+	for {
 		t.turn.Lock()
-		if len(t.turn.ends) == 0 {
-			t.turn.Unlock()
+		e := t.turn.first
+		if e != nil {
+			t.unlist(e)
+		}
+		t.turn.Unlock()
+		if e == nil || e.room(b) {
 			return
 		}
-		e := t.turn.ends[0]
-		t.turn.ends = append(t.turn.ends[:0], t.turn.ends[1:]...)
-		t.turn.Unlock()
-		e.room(b)
 	}
 }
 
@@ -108,15 +106,46 @@ func (t *Table) chunk(b *queue.Batch, e *End, size uint64, octets []byte) bool {
 		return true
 	}
 	t.turn.Lock()
-	listed := false
-	for _, w := range t.turn.ends {
-		listed = listed || w == e
-	}
-	if !listed {
-		t.turn.ends = append(t.turn.ends, e)
+	if !e.listed {
+		e.listed = true
+		if e.before = t.turn.last; e.before == nil {
+			t.turn.first = e
+		} else {
+			e.before.after = e
+		}
+		t.turn.last = e
 	}
 	t.turn.Unlock()
-	return t.sink.TunnelChunk(b, e.id, size, octets)
+	if !t.sink.TunnelChunk(b, e.id, size, octets) {
+		return false
+	}
+	t.forget(e)
+	return true
+}
+
+// forget takes e off the list.
+func (t *Table) forget(e *End) {
+	t.turn.Lock()
+	t.unlist(e)
+	t.turn.Unlock()
+}
+
+// unlist is forget with the list's lock held.
+func (t *Table) unlist(e *End) {
+	if !e.listed {
+		return
+	}
+	if e.before == nil {
+		t.turn.first = e.after
+	} else {
+		e.before.after = e.after
+	}
+	if e.after == nil {
+		t.turn.last = e.before
+	} else {
+		e.after.before = e.before
+	}
+	e.listed, e.before, e.after = false, nil, nil
 }
 
 // add stores an end under a free id.

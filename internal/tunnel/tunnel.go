@@ -79,6 +79,10 @@ type End struct {
 	most   int64  // the most credit ever was: nothing is outstanding then
 	left   uint64 // octets missing of the message being delivered
 	waits  queue.Records
+
+	// Its place among the ends that wait for room; under the table's turn.
+	before, after *End
+	listed        bool
 }
 
 // Open makes the tunnel that the acceptor confirmed under id, between the
@@ -141,7 +145,7 @@ func (e *End) Chunk(now time.Time, b *queue.Batch, size uint64, octets []byte) e
 	e.missing -= uint64(n)
 
 	p := e.peer
-	if p.waits.Empty() && p.deliver(b, size, octets) {
+	if p.waits.Empty() && p.may(size, n) && p.deliver(b, size, octets) {
 		e.regrant(b, n)
 		return nil
 	}
@@ -189,13 +193,12 @@ func (e *End) cut(now time.Time, b *queue.Batch, reason string) {
 	e.peer.drain(now, b, reason)
 }
 
-// room tries again after the program's queue had no room.
-func (e *End) room(b *queue.Batch) {
+// room tries again after the program's queue had none. It reports whether there
+// is none again.
+func (e *End) room(b *queue.Batch) bool {
 	e.tunnel.mu.Lock()
 	defer e.tunnel.mu.Unlock()
-	if !e.closed {
-		e.pump(b)
-	}
+	return !e.closed && e.pump(b)
 }
 
 // Expire ends the draining of an end that gave no credit for too long.
@@ -233,6 +236,7 @@ func (e *End) finish(b *queue.Batch, reason string) {
 func (e *End) shut(b *queue.Batch) {
 	e.closed = true
 	e.table.remove(e.id, e)
+	e.table.forget(e)
 	if e.draining {
 		e.tunnel.timers.Stop(&e.tunnel.limit)
 	}
@@ -260,13 +264,17 @@ func (e *End) drain(now time.Time, b *queue.Batch, reason string) {
 	e.tunnel.wait(now)
 }
 
-// pump delivers what waits, as far as credit and room go.
-func (e *End) pump(b *queue.Batch) {
+// pump delivers what waits, as far as credit and room go. It reports whether it
+// was for want of room that it stopped.
+func (e *End) pump(b *queue.Batch) (full bool) {
 	for !e.waits.Empty() {
 		size, octets := e.waits.First()
 		n := int64(len(octets))
+		if !e.may(size, n) {
+			return false
+		}
 		if !e.deliver(b, size, octets) {
-			return
+			return true
 		}
 		e.waits.Pop()
 		if !e.peer.closed {
@@ -276,26 +284,27 @@ func (e *End) pump(b *queue.Batch) {
 	if e.draining {
 		e.finish(b, e.reason)
 	}
+	return false
 }
 
-// deliver hands a chunk to the program, unless it must wait for credit or room.
-func (e *End) deliver(b *queue.Batch, size uint64, octets []byte) bool {
-	n := int64(len(octets))
+// may reports whether the program's credit allows it a chunk of n octets.
+func (e *End) may(size uint64, n int64) bool {
 	// A continuation, and a message after an abandoned one, go regardless of
 	// credit: a program grants whole messages only (relay-v1, Flow control). So
 	// does a chunk larger than all the program ever grants.
-	forced := size == 0 || e.left > 0 || e.credit > 0 && e.credit == e.most
-	if !forced && e.credit < n {
-		return false
-	}
+	return size == 0 || e.left > 0 || e.credit >= n || e.credit > 0 && e.credit == e.most
+}
+
+// deliver hands a chunk that may go to the program, unless there is no room.
+func (e *End) deliver(b *queue.Batch, size uint64, octets []byte) bool {
 	if !e.table.chunk(b, e, size, octets) {
 		return false
 	}
-	e.credit -= n
+	e.credit -= int64(len(octets))
 	if size > 0 {
 		e.left = size
 	}
-	e.left -= uint64(n)
+	e.left -= uint64(len(octets))
 	return true
 }
 

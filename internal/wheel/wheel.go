@@ -58,7 +58,8 @@ func (w *Wheel) Remove(e *Entry) {
 }
 
 // Next returns the tick at which the wheel next wants to be advanced: never
-// later than the first entry is due, and that very tick within 64 of it.
+// later than the first entry is due, and that very tick after a step for each
+// level above the lowest at most.
 func (w *Wheel) Next() (tick int64, ok bool) {
 	for l := range levels {
 		if w.used[l] == 0 {
