@@ -167,7 +167,11 @@ func (t *Tunnel) take(ctx context.Context) (message, error) {
 	t.allow(again)
 	if stalled {
 		b := batches.Get().(*queue.Batch)
-		c.tunnels.Room(b)
+		// Table.Room stops at the first tunnel without room, and each has a
+		// room of its own here.
+		if e := c.tunnels.End(t.id); e != nil {
+			e.Room(b)
+		}
 		flush(b)
 	}
 	return m, nil

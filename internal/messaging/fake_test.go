@@ -14,7 +14,7 @@ import (
 
 var start = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
 
-var errSealed = errors.New("sealed")
+var errSealed, errFull = errors.New("sealed"), errors.New("full")
 
 // A delivery is one call of a Sink.
 type delivery struct {
@@ -43,6 +43,7 @@ type program struct {
 	position uint64
 	sealed   bool
 	failed   string
+	refuse   func() bool // if set, says whether to refuse a request
 }
 
 func (p *program) take(d delivery) (uint64, error) {
@@ -58,6 +59,9 @@ func (p *program) take(d delivery) (uint64, error) {
 }
 
 func (p *program) Request(b *queue.Batch, id uint64, body []byte, timeout uint64) (uint64, error) {
+	if p.refuse != nil && p.refuse() {
+		return 0, errFull
+	}
 	return p.take(delivery{what: "request", id: id, body: string(body), timeout: timeout})
 }
 

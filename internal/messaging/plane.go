@@ -123,6 +123,7 @@ func (p *Plane) place(now time.Time, b *queue.Batch, t ticket, name, body []byte
 		if !t.attempted(attempt{m, id}) && t.kind == request {
 			m.drop(id) // it ended while it was being handed over
 		}
+		m.Relieved()
 		return true
 	}
 	return false
@@ -265,19 +266,16 @@ func (p *Plane) unpark(now time.Time, b *queue.Batch, name string) {
 	if w == nil {
 		return
 	}
-	left := w.tickets[:0]
-	for i, t := range w.tickets {
+	n := 0
+	for _, t := range w.tickets {
 		body, timeout, ok := t.parked()
-		if !ok {
-			continue
-		}
-		if !p.place(now, b, t, []byte(name), body, timeout) {
-			left = append(left, w.tickets[i:]...)
+		if ok && !p.place(now, b, t, []byte(name), body, timeout) {
 			break
 		}
+		n++
 	}
-	clear(w.tickets[len(left):])
-	if w.tickets = left; len(left) == 0 {
+	clear(w.tickets[:n])
+	if w.tickets = w.tickets[n:]; len(w.tickets) == 0 {
 		delete(p.waiting, name)
 	}
 }

@@ -483,6 +483,67 @@ func TestFullMemberIsNotChosenAndTakesMoreLater(t *testing.T) {
 	w.rest(append(cs, c, m)...)
 }
 
+func TestProgramWithoutRoomTakesMoreWhenItHasSome(t *testing.T) {
+	w := newWorld(t)
+	c, m := w.program(""), w.program("echo")
+	full := true
+	m.refuse = func() bool { return full }
+	for i := range uint64(5) {
+		w.request(c, i, "echo", "ping", 1000)
+	}
+	w.expect(m)
+	if m.Load() != 0 {
+		t.Errorf("a program that took nothing has a load of %d", m.Load())
+	}
+	m.Relieved() // for nothing
+	w.attend()
+	w.expect(m)
+	full = false
+	m.Relieved()
+	w.attend()
+	if n := len(m.read()); n != 5 {
+		t.Errorf("%d of 5 requests were handed over when there was room", n)
+	}
+	w.rest(c, m)
+}
+
+// Memory that was short is short no longer: nobody tells, but the next request
+// that gets through shows.
+func TestParkedRequestsFollowOneThatGetsThrough(t *testing.T) {
+	w := newWorld(t)
+	c, m := w.program(""), w.program("echo")
+	full := true
+	m.refuse = func() bool { return full }
+	w.request(c, 1, "echo", "one", 1000)
+	w.request(c, 2, "echo", "two", 1000)
+	full = false
+	w.request(c, 3, "echo", "three", 1000)
+	w.expect(m, handed(0, "three", 1000), handed(1, "one", 1000), handed(2, "two", 1000))
+	w.rest(c, m)
+}
+
+// Room that comes between a refusal and its being noted is not missed.
+func TestRoomThatComesDuringARefusalIsSeen(t *testing.T) {
+	w := newWorld(t)
+	c, m := w.program(""), w.program("echo")
+	attempts := 0
+	m.refuse = func() bool {
+		attempts++
+		if attempts == 1 {
+			return true
+		}
+		// The loop tries, and is refused; at that moment there is room.
+		m.refuse = nil
+		m.Relieved()
+		return true
+	}
+	c.Conn.Request(w.now, &w.b, 1, []byte("echo"), []byte("ping"), 1000)
+	m.refused.Store(false) // Relieved was called, and its note heard
+	w.attend()
+	w.expect(m, handed(0, "ping", 1000))
+	w.rest(c, m)
+}
+
 // Ids that are answered late outlive whole turns of the ring they are in.
 func TestSlowAnswersAmongManyQuickOnes(t *testing.T) {
 	w := newWorld(t)

@@ -63,18 +63,16 @@ func (c *Conn) hand(now time.Time, b *queue.Batch, t ticket, body []byte, timeou
 		c.refused.Store(true)
 		return 0, false
 	}
-	g := grant{ticket: t}
 	id = s.tables[t.kind].next
-	var err error
-	if t.kind == build {
-		g.pos, err = c.sink.Offer(b, id)
-	} else {
-		g.pos, err = c.sink.Request(b, id, body, timeout)
+	pos, err := c.pass(b, t.kind, id, body, timeout)
+	if err != nil && !c.refused.Swap(true) {
+		// Room that came before refused was set has told nobody.
+		pos, err = c.pass(b, t.kind, id, body, timeout)
 	}
 	if err != nil {
-		c.refused.Store(true)
 		return 0, false
 	}
+	g := grant{ticket: t, pos: pos}
 	if t.kind == build {
 		g.limit = &limit{conn: c, id: id}
 		g.limit.timer.Owner = g.limit
@@ -82,6 +80,14 @@ func (c *Conn) hand(now time.Time, b *queue.Batch, t ticket, body []byte, timeou
 	}
 	s.tables[t.kind].add(g)
 	return id, true
+}
+
+// pass hands a call to the program.
+func (c *Conn) pass(b *queue.Batch, k kind, id uint64, body []byte, timeout uint64) (pos uint64, err error) {
+	if k == build {
+		return c.sink.Offer(b, id)
+	}
+	return c.sink.Request(b, id, body, timeout)
 }
 
 // remove takes a grant out, if it is there.

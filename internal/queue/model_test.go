@@ -110,7 +110,7 @@ func (m *model) appendIfRoom(room, n, head int) {
 	switch {
 	case m.sealed:
 		want = ErrSealed
-	case m.waiting() >= room:
+	case m.waiting() >= room || m.wantRoom && m.waiting() > 0:
 		want = ErrNoRoom
 		m.wantRoom = true
 	case err != nil && m.waiting() > 0 && 2*m.budget.Used()+int64(n+LargeBlock) > m.budget.Limit():

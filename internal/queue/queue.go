@@ -92,14 +92,15 @@ func (q *Queue) Append(head []byte, p Payload, tail []byte) (pos uint64, flush b
 
 // AppendIfRoom is Append for frames that wait elsewhere while room octets or
 // more wait in the queue, or memory is short: it refuses with ErrNoRoom, and a
-// later Wrote says when to try again. An empty queue takes what it is given.
+// later Wrote says when to try again. Until then it refuses everybody, so that
+// who waits is not passed by. An empty queue takes what it is given.
 func (q *Queue) AppendIfRoom(room int, head, body []byte) (flush bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.sealed {
 		return false, ErrSealed
 	}
-	if q.bytes >= room {
+	if q.bytes >= room || q.wantRoom && q.bytes > 0 {
 		q.wantRoom = true
 		return false, ErrNoRoom
 	}

@@ -405,7 +405,6 @@ func (p *pieces) read(in *input) (int, error) {
 	p.data = p.data[n:]
 	return n, nil
 }
-func (p *pieces) nonblocking() bool            { return false }
 func (p *pieces) tryWrite([]byte) (int, error) { return 0, errAgain }
 
 // TestLargeRequestIsCopiedByDoublingOnly reads a request whose last field, the

@@ -93,7 +93,7 @@ func (t *Table) Room(b *queue.Batch) {
 			t.unlist(e)
 		}
 		t.turn.Unlock()
-		if e == nil || e.room(b) {
+		if e == nil || e.Room(b) {
 			return
 		}
 	}

@@ -14,8 +14,8 @@ const (
 	Window     = 4 << 20   // octets a program may first send
 	MaxMessage = 1<<31 - 1 // octets of one message
 
-	// patience is how long the rest of a closed peer's data waits for credit
-	// that does not come.
+	// patience is how long the rest of a closed peer's data waits for a program
+	// that neither gives credit nor reads.
 	patience = 60 * time.Second
 )
 
@@ -57,6 +57,8 @@ type Tunnel struct {
 	ends   [2]End
 	timers *wheel.Timers
 	limit  wheel.Entry // while an end is owed the rest of a closed peer's data
+	until  int64       // when that is due
+	moved  bool        // a chunk was delivered since it was set
 }
 
 // An End is one program's side of a tunnel.
@@ -164,10 +166,10 @@ func (e *End) Allow(now time.Time, b *queue.Batch, octets uint64) {
 	}
 	e.credit += int64(min(octets, uint64(math.MaxInt64/2-max(e.credit, 0))))
 	e.most = max(e.most, e.credit)
-	if e.draining {
+	e.pump(b)
+	if e.draining && !e.closed {
 		e.tunnel.wait(now)
 	}
-	e.pump(b)
 }
 
 // Close is the program's own close: it is confirmed at once, and the peer gets
@@ -193,29 +195,37 @@ func (e *End) cut(now time.Time, b *queue.Batch, reason string) {
 	e.peer.drain(now, b, reason)
 }
 
-// room tries again after the program's queue had none. It reports whether there
-// is none again.
-func (e *End) room(b *queue.Batch) bool {
+// Room tries again to deliver after there was no room for it. It reports whether
+// there is none again.
+func (e *End) Room(b *queue.Batch) bool {
 	e.tunnel.mu.Lock()
 	defer e.tunnel.mu.Unlock()
 	return !e.closed && e.pump(b)
 }
 
-// Expire ends the draining of an end that gave no credit for too long.
-func (t *Tunnel) Expire(_ time.Time, b *queue.Batch) {
+// Expire ends the draining of an end that took nothing for too long.
+func (t *Tunnel) Expire(now time.Time, b *queue.Batch) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.timers.Tick(now) < t.until {
+		return // set anew, on its way here
+	}
 	for i := range t.ends {
-		if e := &t.ends[i]; e.draining && !e.closed {
+		switch e := &t.ends[i]; {
+		case !e.draining || e.closed:
+		case t.moved: // its program reads, if slowly
+			t.wait(now)
+		default:
 			e.table.stats.Broken.Add(1)
 			e.finish(b, Undelivered)
 		}
 	}
 }
 
-// wait begins the time within which a draining end must give credit.
+// wait begins the time within which a draining end must give credit, or read.
 func (t *Tunnel) wait(now time.Time) {
-	t.timers.Set(&t.limit, t.timers.Due(now, patience))
+	t.moved, t.until = false, t.timers.Due(now, patience)
+	t.timers.Set(&t.limit, t.until)
 }
 
 // abort closes both ends because of what e's program did to the tunnel. The peer
@@ -301,6 +311,7 @@ func (e *End) deliver(b *queue.Batch, size uint64, octets []byte) bool {
 		return false
 	}
 	e.credit -= int64(len(octets))
+	e.tunnel.moved = true
 	if size > 0 {
 		e.left = size
 	}

@@ -14,7 +14,7 @@ func TestDueIsNeverEarlyAndLessThanATickLate(t *testing.T) {
 	ts := NewTimers(start, func() {})
 	r := rand.New(rand.NewPCG(1, 1))
 	for range 50_000 {
-		now := start.Add(time.Millisecond + time.Duration(r.Int64N(1 << r.IntN(50))))
+		now := start.Add(time.Millisecond + time.Duration(r.Int64N(1<<r.IntN(50))))
 		d := time.Duration(r.Int64N(1 << r.IntN(50)))
 		if r.IntN(2) == 0 {
 			d = d.Truncate(time.Millisecond)
