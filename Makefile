@@ -7,10 +7,10 @@ ROUNDS ?= 100
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 .NOTPARALLEL:
-.PHONY: check fmt vet staticcheck cross test race twenty fuzz soak bench build measure
+.PHONY: check fmt vet staticcheck cross allocs test race twenty fuzz soak bench build measure
 
 # The tests come last, so that their lines end the output.
-check: fmt vet staticcheck cross race
+check: fmt vet staticcheck cross allocs race
 
 fmt:
 	@unformatted=$$(gofmt -l .) || exit 1; \
@@ -33,6 +33,10 @@ cross:
 
 test:
 	go test ./...
+
+# What must not allocate; the race detector would spoil the count.
+allocs:
+	go test -run 'Alloc' ./internal/queue ./internal/messaging ./internal/tunnel ./internal/relaywire
 
 # One package at a time: some of them measure how a node behaves under load.
 race:

@@ -56,8 +56,8 @@ func New(budget *Budget, limit int) *Queue {
 // Append appends one frame made of head, payload and tail, whole or not at all.
 // It returns the frame's position in the stream of octets, and flush when nobody
 // has been asked to flush the queue since it was last claimed: the caller then
-// owes it, also beside an error. After ErrFull and ErrMemory a later Wrote says
-// when to try again.
+// owes it, also beside an error. After ErrFull, and after ErrMemory if octets wait,
+// a later Wrote says when to try again.
 func (q *Queue) Append(head []byte, p Payload, tail []byte) (pos uint64, flush bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
