@@ -56,7 +56,7 @@ const (
 	Replied   Outcome = iota // the body is the reply
 	Faulted                  // the body is the text of the fault
 	TimedOut                 // the deadline passed without an answer
-	Unreached                // the deadline passed and no member had appeared
+	Unreached                // the deadline passed while it waited for a member
 	Lost                     // the member is gone that was serving it
 	Refused                  // too many are pending on this connection
 )
