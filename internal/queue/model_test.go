@@ -221,8 +221,9 @@ func (m *model) seal(last []byte, cut bool) {
 
 // checkCut reads what was cut, at a position and of a length.
 func (m *model) checkCut(at, n int) {
-	pos := m.cutFrom + at
-	b, ok := m.q.CutAt([]byte("before"), uint64(max(pos, 0)), n)
+	pos := max(m.cutFrom+at, 0)
+	at = pos - m.cutFrom
+	b, ok := m.q.CutAt([]byte("before"), uint64(pos), n)
 	if want := m.sealed && 0 <= at && at < len(m.cut); ok != want {
 		m.t.Fatalf("CutAt(%d) = %v, want %v: %d octets from %d on were cut", pos, ok, want, len(m.cut), m.cutFrom)
 	}
