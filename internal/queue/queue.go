@@ -32,7 +32,7 @@ type Queue struct {
 	passed      uint64 // octets ever handed out by Next, and so perhaps written, or kept
 	held        int    // memory charged to the budget
 	shared      int    // octets of shared bodies, which are charged by themselves
-	frame, rest int    // octets of the frame being written, and left of it
+	frame, rest int    // octets of the frame (or its part around a shared body) being written, and left
 
 	// Frames that Seal took out, from position cutFrom on, and where CutAt was
 	// last.
@@ -76,15 +76,17 @@ func (q *Queue) Append(head []byte, p Payload, tail []byte) (pos uint64, flush b
 		return 0, q.ask(), ErrMemory
 	}
 	pos = q.total
-	q.begin(n)
 	if p.Shared == nil {
+		q.begin(n)
 		q.write(head)
 		q.write(p.Data)
 	} else {
 		q.reserve(len(head), true)
+		q.begin(len(head))
 		q.write(head)
 		q.share(p.Shared)
 		q.reserve(len(tail), true)
+		q.goOn(len(tail))
 	}
 	q.write(tail)
 	return pos, q.ask(), nil
@@ -320,8 +322,12 @@ func (q *Queue) reserve(n int, force bool) bool {
 	return true
 }
 
-// begin notes that a frame of n octets follows.
+// begin notes that the first n octets of a frame follow, up to a shared body if it
+// has one.
 func (q *Queue) begin(n int) { q.frame, q.rest = n, n }
+
+// goOn notes that n more octets of the same frame follow.
+func (q *Queue) goOn(n int) { q.frame, q.rest = n+1, n }
 
 // write copies p, a part of the frame begun, into reserved blocks.
 func (q *Queue) write(p []byte) {
@@ -349,7 +355,6 @@ func (q *Queue) share(y *Body) {
 	q.bytes += len(y.b)
 	q.shared += len(y.b)
 	q.total += uint64(len(y.b))
-	q.rest -= len(y.b)
 	q.push(k)
 	q.fill = nil
 }
