@@ -213,7 +213,7 @@ func (w *world) pass(d time.Duration) {
 func (w *world) rest() {
 	w.t.Helper()
 	for _, p := range []*program{w.x, w.y} {
-		if n := p.table.Len(); n != 0 {
+		if n := len(p.table.ends); n != 0 {
 			w.t.Errorf("%d tunnels are in the table", n)
 		}
 		if n := p.queued(); n != 0 {

@@ -56,13 +56,6 @@ func (t *Table) End(id uint64) *End {
 	return t.ends[id]
 }
 
-// Len returns how many tunnels are open or being built.
-func (t *Table) Len() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return len(t.ends)
-}
-
 // Close ends all tunnels because the program's connection does: their peers get
 // what it sent before, and then the reason.
 func (t *Table) Close(now time.Time, b *queue.Batch, reason string) {

@@ -72,7 +72,7 @@ func TestBothEndsAreToldOfANewTunnel(t *testing.T) {
 	if s := y.account(); s.opened || s.granted != Window {
 		t.Errorf("the acceptor was told %v, granted %d", s.opened, s.granted)
 	}
-	if w.stats.Open.Load() != 1 || w.stats.Opened.Load() != 1 || w.x.table.Len() != 1 {
+	if w.stats.Open.Load() != 1 || w.stats.Opened.Load() != 1 || len(w.x.table.ends) != 1 {
 		t.Errorf("%d open, %d opened", w.stats.Open.Load(), w.stats.Opened.Load())
 	}
 	x.close()
@@ -86,7 +86,7 @@ func TestIdsInUseAreRefused(t *testing.T) { // R58, R60
 		t.Error("the id of an open tunnel is free")
 	}
 	if !w.x.table.Building(2) || w.x.table.Building(2) {
-		t.Error("an id could be reserved not once but", w.x.table.Len())
+		t.Error("an id could be reserved not once but", len(w.x.table.ends))
 	}
 	if w.x.table.End(2) != nil || w.x.table.End(3) != nil {
 		t.Error("a build has an end before it is confirmed")

@@ -113,7 +113,7 @@ func TestTimersUnderManyGoroutines(t *testing.T) {
 				w := owner.(*timer)
 				w.mu.Lock()
 				defer w.mu.Unlock()
-				if w.entry.On() {
+				if w.entry.on {
 					return // set anew on its way to us
 				}
 				if w.due > tick {
@@ -144,7 +144,7 @@ func TestTimersUnderManyGoroutines(t *testing.T) {
 	close(done) // the driver goes on until nothing is set
 	driver.Wait()
 	for i, w := range all {
-		if w.due != 0 || w.entry.On() {
+		if w.due != 0 || w.entry.on {
 			t.Errorf("timer %d, due at %d, never fired", i, w.due)
 		}
 	}

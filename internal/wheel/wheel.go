@@ -23,9 +23,6 @@ type Entry struct {
 	on         bool
 }
 
-// On reports whether e is on a wheel.
-func (e *Entry) On() bool { return e.on }
-
 // A Wheel holds entries by when they are due. The zero value is an empty wheel
 // at tick 0. Not safe for concurrent use.
 type Wheel struct {

@@ -65,7 +65,7 @@ func TestWheelAgainstSortedList(t *testing.T) {
 					for e := w.Pop(to); e != nil; e = w.Pop(to) {
 						p := e.Owner.(*deadline)
 						_, first := on()
-						if !p.on || p.due > to || p.due < last || p.due != first || e.On() {
+						if !p.on || p.due > to || p.due < last || p.due != first || e.on {
 							t.Fatalf("Pop(%d) returned an entry due at %d (on it: %v) after one due at %d; the first is due at %d", to, p.due, p.on, last, first)
 						}
 						p.on, last = false, p.due
@@ -75,8 +75,8 @@ func TestWheelAgainstSortedList(t *testing.T) {
 						t.Fatalf("Pop(%d) left an entry due at %d", to, first)
 					}
 				}
-				if d.entry.On() != d.on {
-					t.Fatalf("On = %v, want %v", d.entry.On(), d.on)
+				if d.entry.on != d.on {
+					t.Fatalf("On = %v, want %v", d.entry.on, d.on)
 				}
 				n, first := on()
 				tick, ok := w.Next()
@@ -135,7 +135,7 @@ func TestEmptyWheelWantsNothing(t *testing.T) {
 		t.Fatalf("Next = %d, %v for a deadline long past, want the next tick", tick, ok)
 	}
 	w.Remove(&e)
-	if _, ok := w.Next(); ok || e.On() {
+	if _, ok := w.Next(); ok || e.on {
 		t.Fatal("a removed entry is still waited for")
 	}
 }
