@@ -12,7 +12,7 @@ import (
 )
 
 // DefaultPort is the TCP port programs look for their node on.
-const DefaultPort = 55555
+const DefaultPort = relaywire.DefaultPort
 
 // minMemory is the least a node works with.
 const minMemory = 64 << 20

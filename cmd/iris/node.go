@@ -17,7 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/project-iris/iris/internal/localsock"
+	"github.com/project-iris/iris/internal/relaywire"
 	"github.com/project-iris/iris/internal/session"
 	"github.com/project-iris/iris/node"
 )
@@ -193,7 +193,7 @@ func (o *nodeFlags) config(cmd *cobra.Command, log *slog.Logger) (node.Config, e
 	switch {
 	case socket == none, socket == "" && !localSockets:
 	case socket == "":
-		c.Socket = localsock.RelayPath(c.Port, os.Getenv, os.Geteuid())
+		c.Socket = relaywire.SocketPath(c.Port, os.Getenv, os.Geteuid())
 	default:
 		c.Socket = absolute(socket)
 	}

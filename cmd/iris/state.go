@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/project-iris/iris/internal/localsock"
+	"github.com/project-iris/iris/internal/relaywire"
 )
 
 // none is what --state and --socket are set to for doing without.
@@ -28,7 +28,7 @@ func stateDir(flag string) (string, error) {
 	case flag != "":
 		return flag, nil
 	}
-	dir := localsock.StateDir(os.Getenv, os.Geteuid(), os.Getenv("HOME"))
+	dir := relaywire.StateDir(os.Getenv, os.Geteuid(), os.Getenv("HOME"))
 	if dir == "" {
 		return "", errors.New("no state directory, since HOME is not set: name one with --state DIR, or go without one with --state none")
 	}

@@ -1,4 +1,4 @@
-package localsock
+package relaywire
 
 import (
 	"path/filepath"
@@ -6,7 +6,10 @@ import (
 	"strings"
 )
 
-// RelayPath returns the path of the socket of the relay on TCP port, for a
+// DefaultPort is the TCP port programs look for the relay of their host on.
+const DefaultPort = 55555
+
+// SocketPath returns the path of the socket of the relay on TCP port, for a
 // node and for a program of the user uid: the same for both, where they run
 // as the same user in the same environment. It is
 //
@@ -15,7 +18,7 @@ import (
 //	PORT.sock                        in StateDir with $HOME as the home
 //
 // and empty where there is no state directory either.
-func RelayPath(port int, getenv func(string) string, uid int) string {
+func SocketPath(port int, getenv func(string) string, uid int) string {
 	name := strconv.Itoa(port) + ".sock"
 	if dir := absolute(getenv("XDG_RUNTIME_DIR")); dir != "" {
 		return filepath.Join(dir, "iris", name)

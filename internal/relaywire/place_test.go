@@ -1,10 +1,10 @@
 //go:build linux || darwin
 
-package localsock
+package relaywire
 
 import "testing"
 
-func TestRelayPath(t *testing.T) {
+func TestSocketPath(t *testing.T) {
 	for _, c := range []struct {
 		env  map[string]string
 		uid  int
@@ -17,8 +17,8 @@ func TestRelayPath(t *testing.T) {
 		{map[string]string{"XDG_RUNTIME_DIR": "relative", "HOME": "/home/u"}, 1000, "/home/u/.local/state/iris/55555.sock"},
 		{nil, 1000, ""},
 	} {
-		if got := RelayPath(55555, getenv(c.env), c.uid); got != c.want {
-			t.Errorf("RelayPath(55555, %v, %d) = %q, want %q", c.env, c.uid, got, c.want)
+		if got := SocketPath(55555, getenv(c.env), c.uid); got != c.want {
+			t.Errorf("SocketPath(55555, %v, %d) = %q, want %q", c.env, c.uid, got, c.want)
 		}
 	}
 }

@@ -1,0 +1,211 @@
+package iris
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/project-iris/iris/internal/relaywire"
+)
+
+const (
+	maxPending = 4096            // requests a node keeps for one connection
+	guardTick  = time.Second     // how often calls are looked at that should have ended
+	guardGrace = 5 * time.Second // how late the node's answer may be before it counts as stuck
+)
+
+// calls are the requests of a connection that the node has not answered. The id
+// of a request is its place in the table. The node answers each exactly once, and
+// until then the place stays taken, even if nobody waits for the answer any more.
+type calls struct {
+	mu      sync.Mutex
+	places  []*call
+	free    []uint64
+	pending int
+	err     error         // set when the connection has ended: no call begins
+	wanted  bool          // somebody waits for a free place
+	room    chan struct{} // closed then
+	guard   *time.Timer
+	armed   bool
+}
+
+// A call is one request. Who waits for it receives from done; else fn is called.
+type call struct {
+	id    uint64
+	due   time.Time
+	given bool // nobody waits any more; of calls.mu
+	done  chan struct{}
+	reply []byte
+	err   error
+
+	fn   func(reply []byte, err error)
+	stop func() bool // ends the watch over fn's context, nil: none; of calls.mu while c has a place
+}
+
+var callPool = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
+
+func (s *calls) init() {
+	s.room = make(chan struct{})
+	s.guard = time.AfterFunc(time.Hour, s.watch)
+	s.guard.Stop()
+}
+
+// begin gives c a place. Without one it waits until ctx is done, or fails with
+// ErrBusy if it may not wait. It tells whether other calls are under way.
+func (s *calls) begin(ctx context.Context, c *call, wait bool) (others bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.err == nil && s.pending >= maxPending {
+		if !wait {
+			return false, ErrBusy
+		}
+		s.wanted = true
+		room := s.room
+		s.mu.Unlock()
+		select {
+		case <-room:
+			s.mu.Lock()
+		case <-ctx.Done():
+			s.mu.Lock()
+			return false, contextError(ctx)
+		}
+	}
+	if s.err != nil {
+		return false, s.err
+	}
+	if n := len(s.free); n > 0 {
+		c.id, s.free = s.free[n-1], s.free[:n-1]
+		s.places[c.id] = c
+	} else {
+		c.id = uint64(len(s.places))
+		s.places = append(s.places, c)
+	}
+	s.pending++
+	if !s.armed {
+		s.armed = true
+		s.guard.Reset(guardTick)
+	}
+	return s.pending > 1, nil
+}
+
+// heed gives c up when ctx is done.
+func (s *calls) heed(ctx context.Context, c *call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.given || c.id >= uint64(len(s.places)) || s.places[c.id] != c {
+		return // it has ended
+	}
+	c.stop = context.AfterFunc(ctx, func() {
+		if s.giveUp(c) {
+			c.fn(nil, contextError(ctx))
+		}
+	})
+}
+
+// take ends the call with id for its answer. It returns nil if nobody waits, and
+// false if there is no such call.
+func (s *calls) take(id uint64) (c *call, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if id >= uint64(len(s.places)) || s.places[id] == nil {
+		return nil, false
+	}
+	c = s.places[id]
+	s.places[id] = nil
+	s.free = append(s.free, id)
+	s.pending--
+	if s.wanted {
+		close(s.room)
+		s.room, s.wanted = make(chan struct{}), false
+	}
+	if c.given {
+		return nil, true
+	}
+	return c, true
+}
+
+// give up lets the answer of c, if it still comes, go to nobody. It reports
+// false when c has ended, so that done and fn have been or are being served.
+func (s *calls) giveUp(c *call) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.given || c.id >= uint64(len(s.places)) || s.places[c.id] != c {
+		return false
+	}
+	c.given = true
+	return true
+}
+
+// watch gives up calls that a stuck node does not answer.
+func (s *calls) watch() {
+	var late []*call
+	now := time.Now()
+	s.mu.Lock()
+	for _, c := range s.places {
+		if c != nil && !c.given && now.Sub(c.due) > guardGrace {
+			c.given = true
+			late = append(late, c)
+		}
+	}
+	s.armed = s.pending > 0 && s.err == nil
+	if s.armed {
+		s.guard.Reset(guardTick)
+	}
+	s.mu.Unlock()
+	for _, c := range late {
+		c.end(nil, fmt.Errorf("%w: the node is stuck: see \"iris status\", or restart it", ErrTimeout))
+	}
+}
+
+// fail ends all calls, and those that would begin.
+func (s *calls) fail(err error) {
+	s.mu.Lock()
+	s.err = err
+	var open []*call
+	for _, c := range s.places {
+		if c != nil && !c.given {
+			open = append(open, c)
+		}
+	}
+	s.places, s.free, s.pending = nil, nil, 0
+	close(s.room)
+	s.room, s.wanted = make(chan struct{}), false
+	s.guard.Stop()
+	s.mu.Unlock()
+	for _, c := range open {
+		c.end(nil, err)
+	}
+}
+
+// answer ends the call that m is the reply to. It reports false when there is
+// none.
+func (s *calls) answer(m *relaywire.Message) bool {
+	c, ok := s.take(m.ID)
+	switch {
+	case c == nil:
+		return ok
+	case m.TimedOut:
+		c.end(nil, ErrTimeout)
+	case m.Fault:
+		c.end(nil, &RemoteError{string(m.Body)})
+	case c.fn != nil:
+		c.end(m.Body, nil)
+	default:
+		c.end(append(make([]byte, 0, len(m.Body)), m.Body...), nil)
+	}
+	return true
+}
+
+// end tells who waits for c, once.
+func (c *call) end(reply []byte, err error) {
+	if c.fn == nil {
+		c.reply, c.err = reply, err
+		c.done <- struct{}{}
+		return
+	}
+	if c.stop != nil {
+		c.stop()
+	}
+	c.fn(reply, err)
+}
