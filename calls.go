@@ -22,6 +22,7 @@ type calls struct {
 	mu      sync.Mutex
 	places  []*call
 	free    []uint64
+	idle    []*call // without a place, to be used again
 	pending int
 	err     error         // set when the connection has ended: no call begins
 	wanted  bool          // somebody waits for a free place
@@ -43,22 +44,22 @@ type call struct {
 	stop func() bool // ends the watch over fn's context, nil: none; of calls.mu while c has a place
 }
 
-var callPool = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
-
 func (s *calls) init() {
 	s.room = make(chan struct{})
 	s.guard = time.AfterFunc(time.Hour, s.watch)
 	s.guard.Stop()
 }
 
-// begin gives c a place. Without one it waits until ctx is done, or fails with
-// ErrBusy if it may not wait. It tells whether other calls are under way.
-func (s *calls) begin(ctx context.Context, c *call, wait bool) (others bool, err error) {
+// begin starts a call that is due after timeout. Where there is no place it waits
+// until ctx is done, or fails with ErrBusy if there is fn to call. It tells
+// whether other calls are under way.
+func (s *calls) begin(ctx context.Context, timeout time.Duration, fn func([]byte, error)) (c *call, others bool, err error) {
+	due := time.Now().Add(timeout)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.err == nil && s.pending >= maxPending {
-		if !wait {
-			return false, ErrBusy
+		if fn != nil {
+			return nil, false, ErrBusy
 		}
 		s.wanted = true
 		room := s.room
@@ -68,12 +69,21 @@ func (s *calls) begin(ctx context.Context, c *call, wait bool) (others bool, err
 			s.mu.Lock()
 		case <-ctx.Done():
 			s.mu.Lock()
-			return false, contextError(ctx)
+			return nil, false, contextError(ctx)
 		}
 	}
 	if s.err != nil {
-		return false, s.err
+		return nil, false, s.err
 	}
+	if n := len(s.idle); n > 0 && fn == nil {
+		c, s.idle = s.idle[n-1], s.idle[:n-1]
+	} else {
+		c = &call{fn: fn}
+		if fn == nil {
+			c.done = make(chan struct{}, 1)
+		}
+	}
+	c.due = due
 	if n := len(s.free); n > 0 {
 		c.id, s.free = s.free[n-1], s.free[:n-1]
 		s.places[c.id] = c
@@ -86,7 +96,17 @@ func (s *calls) begin(ctx context.Context, c *call, wait bool) (others bool, err
 		s.armed = true
 		s.guard.Reset(guardTick)
 	}
-	return s.pending > 1, nil
+	return c, s.pending > 1, nil
+}
+
+// release takes back a call whose done was received from.
+func (s *calls) release(c *call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !c.given { // else it still has its place
+		c.reply, c.err = nil, nil
+		s.idle = append(s.idle, c)
+	}
 }
 
 // heed gives c up when ctx is done.

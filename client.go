@@ -347,9 +347,7 @@ func (c *Client) call(ctx context.Context, cluster string, body []byte, timeout 
 	if err != nil {
 		return nil, err
 	}
-	a := callPool.Get().(*call)
-	a.given, a.due = false, time.Now().Add(timeout)
-	others, err := conn.calls.begin(ctx, a, true)
+	a, others, err := conn.calls.begin(ctx, timeout, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -373,10 +371,7 @@ func (c *Client) call(ctx context.Context, cluster string, body []byte, timeout 
 		<-a.done
 	}
 	reply, err := a.reply, a.err
-	if !a.given { // else it still has its place
-		a.reply, a.err = nil, nil
-		callPool.Put(a)
-	}
+	conn.calls.release(a)
 	return reply, err
 }
 
@@ -406,8 +401,8 @@ func (c *Client) requestAsync(ctx context.Context, cluster string, body []byte, 
 	if conn == nil {
 		return c.missing() // without waiting: this may be the goroutine that attaches again
 	}
-	a := &call{fn: done, due: time.Now().Add(timeout)}
-	if _, err := conn.calls.begin(ctx, a, false); err != nil {
+	a, _, err := conn.calls.begin(ctx, timeout, done)
+	if err != nil {
 		return err
 	}
 	if ctx.Done() != nil {

@@ -53,14 +53,14 @@ func (cl *Client) attach(ctx context.Context) (*conn, error) {
 		return nil, contextError(ctx)
 	}
 	// A deadline of ours, so that a silent listener does not hold us up.
-	ctx, done := context.WithTimeout(ctx, attachLimit)
+	limited, done := context.WithTimeout(ctx, attachLimit)
 	defer done()
 	var nc net.Conn
 	var err error
 	if cl.config.Dial != nil {
-		nc, err = cl.config.Dial(ctx)
+		nc, err = cl.config.Dial(limited)
 	} else {
-		nc, err = dial(ctx, cl.config.Address, cl.config.Log)
+		nc, err = dial(limited, cl.config.Address, cl.config.Log)
 	}
 	if err != nil {
 		return nil, err
@@ -78,11 +78,13 @@ func (cl *Client) attach(ctx context.Context) (*conn, error) {
 	c.limits.Body = cl.config.MaxMessage
 	c.calls.init()
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(limited, func() { nc.SetDeadline(time.Unix(1, 0)) })
 	err = c.handshake()
-	if !stop() && err == nil {
-		err = contextError(ctx) // the deadline may be set at any moment
-	} else if err != nil && ctx.Err() != nil {
+	switch inTime := stop(); {
+	case inTime:
+	case ctx.Err() != nil:
+		err = fmt.Errorf("attach to %s: %w", address(nc), contextError(ctx))
+	default:
 		err = fmt.Errorf("%w: %s does not answer within %v: is it the address of a node, and is the node well?", ErrNotIris, address(nc), attachLimit)
 	}
 	if err != nil {

@@ -135,7 +135,12 @@ func (c *Client) tunnel(ctx context.Context, cluster string) (*Tunnel, error) {
 		}
 		return t, nil
 	case <-t.ended:
-		return nil, t.err
+		select {
+		case <-t.built: // with success, and closed at once
+			return t, nil
+		default:
+			return nil, t.err
+		}
 	case <-ctx.Done():
 	}
 	t.mu.Lock()
