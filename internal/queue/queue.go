@@ -298,7 +298,7 @@ func (q *Queue) reserve(n int, force bool) bool {
 	if q.fill != nil {
 		n -= q.fill.room()
 	}
-	if n <= 0 {
+	if n <= 0 || q.widen(n, force) {
 		return true
 	}
 	large := n > SmallBlock || q.first != nil && q.last.body == nil // the head of a shared body is short
@@ -319,6 +319,28 @@ func (q *Queue) reserve(n int, force bool) bool {
 			q.fill = k
 		}
 	}
+	return true
+}
+
+// widen replaces the only block by a large one if it is small, n more octets would
+// go beyond it, and nobody has begun to write it: a burst of small frames then
+// leaves by one system call instead of two. Copying is far cheaper than a call.
+func (q *Queue) widen(n int, force bool) bool {
+	k := q.fill
+	if k == nil || q.first != k || k.next != nil || cap(k.b) != SmallBlock || k.r > 0 || q.claimed || len(k.b)+k.room()+n > LargeBlock {
+		return false
+	}
+	const cost = LargeBlock - SmallBlock
+	if force {
+		q.budget.Force(cost)
+	} else if !q.budget.Take(cost, q.held) {
+		return false
+	}
+	q.held += cost
+	wide := newBlock(true)
+	wide.b, wide.lead = append(wide.b, k.b...), k.lead
+	k.free()
+	q.first, q.last, q.fill = wide, wide, wide
 	return true
 }
 

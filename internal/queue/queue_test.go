@@ -74,6 +74,21 @@ func TestOneAppenderAClaimIsAskedToFlush(t *testing.T) {
 	}
 }
 
+func TestBurstOfSmallFramesLeavesInOnePiece(t *testing.T) {
+	q := New(NewBudget(plenty), plenty)
+	q.Open()
+	var want []byte
+	for i := range 400 {
+		frame := bytes.Repeat([]byte{byte(i)}, 150)
+		q.Append(frame, Payload{}, nil)
+		want = append(want, frame...)
+	}
+	q.Claim()
+	if got := q.Next(); !bytes.Equal(got, want) {
+		t.Fatalf("Next has %d of %d octets that wait", len(got), len(want))
+	}
+}
+
 func TestFullQueueHoldsItsLimitAndOneFrame(t *testing.T) {
 	const limit = 1000
 	q := New(NewBudget(plenty), limit)

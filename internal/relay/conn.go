@@ -164,7 +164,7 @@ func (c *conn) deny(version string) {
 // read handles messages until the connection is to end.
 func (c *conn) read() ending {
 	const (
-		mostFrames = 64
+		mostFrames = 512
 		mostOctets = 64 << 10
 	)
 	var m relaywire.Message
