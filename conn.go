@@ -92,6 +92,7 @@ func (cl *Client) attach(ctx context.Context) (*conn, error) {
 		nc.Close()
 		return nil, err
 	}
+	cl.config.Log.Debug("attached to the node", "address", address(nc), "network", network(nc), "cluster", cl.cluster)
 	return c, nil
 }
 
@@ -143,6 +144,14 @@ func address(nc net.Conn) string {
 		return a.String()
 	}
 	return "who was dialled"
+}
+
+// network names what nc runs over.
+func network(nc net.Conn) string {
+	if a := nc.RemoteAddr(); a != nil {
+		return a.Network()
+	}
+	return ""
 }
 
 // serve runs the connection to its end.
