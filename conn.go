@@ -25,7 +25,6 @@ const (
 type conn struct {
 	client *Client
 	nc     net.Conn
-	rd     io.Reader
 	limits relaywire.Limits
 	in     []byte
 	r, w   int
@@ -68,7 +67,6 @@ func (cl *Client) attach(ctx context.Context) (*conn, error) {
 	c := &conn{
 		client:  cl,
 		nc:      nc,
-		rd:      newReader(nc),
 		limits:  relaywire.DefaultLimits,
 		in:      make([]byte, inSize),
 		out:     newOutbox(nc),
@@ -249,7 +247,7 @@ func (c *conn) fill(need int) error {
 		copy(grown, c.in[c.r:c.w])
 		c.in, c.r, c.w = grown, 0, have
 	}
-	n, err := c.rd.Read(c.in[c.w:])
+	n, err := c.nc.Read(c.in[c.w:])
 	c.w += n
 	if n > 0 {
 		return nil

@@ -2,10 +2,6 @@
 
 package iris
 
-import (
-	"io"
-	"net"
-)
+import "net"
 
-func newReader(nc net.Conn) io.Reader { return nc }
 func newTryWriter(net.Conn) tryWriter { return nil }

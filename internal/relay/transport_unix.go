@@ -6,14 +6,8 @@ import (
 	"io"
 	"net"
 	"os"
-	"runtime"
 	"syscall"
 )
-
-// readTries is how often a read is tried before the goroutine blocks in the
-// poller. Waking it is the dearest part of a round trip, and the next message is
-// often there within a few turns of the scheduler.
-const readTries = 5
 
 // socket is the transport of a socket of the system. The two functions given to
 // the system are made once, and so what they are for is in fields.
@@ -21,7 +15,6 @@ type socket struct {
 	raw syscall.RawConn
 
 	in      *input // of the read under way
-	wait    bool   // it may block
 	n       int
 	err     error
 	reading func(fd uintptr) bool
@@ -50,16 +43,10 @@ func newTransport(nc net.Conn) transport {
 
 func (t *socket) read(in *input) (int, error) {
 	t.in = in
-	for try := 0; ; try++ {
-		t.wait = try == readTries
-		if err := t.raw.Read(t.reading); err != nil {
-			return 0, err
-		}
-		if t.err != syscall.EAGAIN {
-			return t.n, t.err
-		}
-		runtime.Gosched()
+	if err := t.raw.Read(t.reading); err != nil {
+		return 0, err
 	}
+	return t.n, t.err
 }
 
 // readFD is called by the poller's Read: at once, and each time there may be
@@ -68,14 +55,11 @@ func (t *socket) readFD(fd uintptr) bool {
 	p := t.in.ready(largeInput)
 	t.n, t.err = ignoringEINTR(syscall.Read, int(fd), p)
 	switch {
-	case t.err == syscall.EAGAIN && t.wait:
+	case t.err == syscall.EAGAIN:
 		t.in.park()
 		return false
 	case t.err != nil:
-		t.n = 0
-		if t.err != syscall.EAGAIN {
-			t.err = os.NewSyscallError("read", t.err)
-		}
+		t.n, t.err = 0, os.NewSyscallError("read", t.err)
 	case t.n == 0:
 		t.err = io.EOF
 	}
