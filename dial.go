@@ -72,6 +72,10 @@ func dialTCP(ctx context.Context, addr string) (net.Conn, error) {
 	return nil, fmt.Errorf("connect: %w", err)
 }
 
+// unixBuffer is how many octets the system is asked to hold on a Unix socket. The
+// default is less than three chunks of a tunnel; TCP's buffers grow by themselves.
+const unixBuffer = 1 << 20
+
 func dialUnix(ctx context.Context, path string) (net.Conn, error) {
 	if !socketsTrusted {
 		return nil, fmt.Errorf("connect to %s: this system does not tell who serves a Unix socket: give a port or HOST:PORT", path)
@@ -96,6 +100,7 @@ func dialUnix(ctx context.Context, path string) (net.Conn, error) {
 	case uid != 0 && uid != self:
 		err = fmt.Errorf("%w: uid %d serves %s, not root or uid %d: use the TCP port, or the socket of a node that root or this user runs", ErrUntrusted, uid, path, self)
 	default:
+		nc.(*net.UnixConn).SetWriteBuffer(unixBuffer) // without it, it is only slower
 		return nc, nil
 	}
 	nc.Close()

@@ -14,6 +14,9 @@ const (
 	Window     = 4 << 20   // octets a program may first send
 	MaxMessage = 1<<31 - 1 // octets of one message
 
+	// step is how many octets that went on are granted again together.
+	step = Window / 8
+
 	// patience is how long the rest of a closed peer's data waits for a program
 	// that neither gives credit nor reads.
 	patience = 60 * time.Second
@@ -74,6 +77,7 @@ type End struct {
 
 	// From the program.
 	window  int64  // octets it may still send
+	owed    int64  // octets that went on and were not granted again
 	missing uint64 // octets of the message it is sending
 
 	// To the program.
@@ -319,8 +323,13 @@ func (e *End) deliver(b *queue.Batch, size uint64, octets []byte) bool {
 	return true
 }
 
-// regrant lets the program send n octets more.
+// regrant lets the program send n octets more, by and by: a grant for each chunk
+// would wake it for each. It never runs dry for that, since what is owed is a
+// small part of its window.
 func (e *End) regrant(b *queue.Batch, n int64) {
-	e.window += n
-	e.table.sink.TunnelAllow(b, e.id, uint64(n))
+	if e.owed += n; e.owed >= step {
+		e.window += e.owed
+		e.table.sink.TunnelAllow(b, e.id, uint64(e.owed))
+		e.owed = 0
+	}
 }

@@ -197,8 +197,8 @@ func TestChunkBeyondTheWindowIsAViolation(t *testing.T) { // R62
 		t.Fatalf("a chunk with nothing allowed: %v, want %v", err, ErrCredit)
 	}
 	y.allow(1 << 40)
-	if x.window() != Window {
-		t.Errorf("the window is %d after everything was delivered, want %d", x.window(), Window)
+	if x.window() <= Window-step {
+		t.Errorf("the window is %d after everything was delivered, want more than %d", x.window(), Window-step)
 	}
 	// Also while what it sends is discarded.
 	y.message(1)
@@ -265,7 +265,7 @@ func TestMessageLongerThanTheWindows(t *testing.T) { // R42
 	x, y := w.open(1)
 	y.allow(1 << 16)
 	x.message(size)
-	if y.account().octets != size || x.window() != Window {
+	if y.account().octets != size || x.window() <= Window-step {
 		t.Errorf("%d octets of %d arrived, the window is %d", y.account().octets, size, x.window())
 	}
 	x.message(1)
@@ -477,7 +477,7 @@ func TestChunksWaitForRoomAndComeWithoutLoss(t *testing.T) { // R46
 	if got < 100_000 || got > 200_000 {
 		t.Fatalf("%d octets are in a queue with room for 100,000", got)
 	}
-	if w := x.window(); w != got {
+	if w := x.window(); w > got || w+step <= got {
 		t.Errorf("%d octets were granted again, %d went on", w, got)
 	}
 	for y.account().octets < Window {
@@ -489,7 +489,7 @@ func TestChunksWaitForRoomAndComeWithoutLoss(t *testing.T) { // R46
 			t.Fatalf("stuck at %d octets of %d", before, Window)
 		}
 	}
-	if x.window() != Window {
+	if x.window() <= Window-step {
 		t.Errorf("the window is %d, want %d", x.window(), Window)
 	}
 	x.close()
