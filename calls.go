@@ -75,15 +75,15 @@ func (s *calls) begin(ctx context.Context, timeout time.Duration, fn func([]byte
 	if s.err != nil {
 		return nil, false, s.err
 	}
-	if n := len(s.idle); n > 0 && fn == nil {
+	if n := len(s.idle); n > 0 {
 		c, s.idle = s.idle[n-1], s.idle[:n-1]
 	} else {
-		c = &call{fn: fn}
-		if fn == nil {
-			c.done = make(chan struct{}, 1)
-		}
+		c = new(call)
 	}
-	c.due = due
+	if fn == nil && c.done == nil {
+		c.done = make(chan struct{}, 1)
+	}
+	c.fn, c.due = fn, due
 	if n := len(s.free); n > 0 {
 		c.id, s.free = s.free[n-1], s.free[:n-1]
 		s.places[c.id] = c
@@ -99,12 +99,12 @@ func (s *calls) begin(ctx context.Context, timeout time.Duration, fn func([]byte
 	return c, s.pending > 1, nil
 }
 
-// release takes back a call whose done was received from.
+// release takes back a call that has ended and that nobody knows any more.
 func (s *calls) release(c *call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !c.given { // else it still has its place
-		c.reply, c.err = nil, nil
+		c.reply, c.err, c.fn = nil, nil, nil
 		s.idle = append(s.idle, c)
 	}
 }
@@ -202,18 +202,28 @@ func (s *calls) fail(err error) {
 // none.
 func (s *calls) answer(m *relaywire.Message) bool {
 	c, ok := s.take(m.ID)
-	switch {
-	case c == nil:
+	if c == nil {
 		return ok
-	case m.TimedOut:
-		c.end(nil, ErrTimeout)
-	case m.Fault:
-		c.end(nil, &RemoteError{string(m.Body)})
-	case c.fn != nil:
-		c.end(m.Body, nil)
-	default:
-		c.end(append(make([]byte, 0, len(m.Body)), m.Body...), nil)
 	}
+	var reply []byte
+	var err error
+	switch {
+	case m.TimedOut:
+		err = ErrTimeout
+	case m.Fault:
+		err = &RemoteError{string(m.Body)}
+	case c.fn != nil:
+		reply = m.Body
+	default:
+		reply = append(make([]byte, 0, len(m.Body)), m.Body...)
+	}
+	fn := c.fn
+	if fn == nil || c.stop != nil { // where there is a watch, it knows c
+		c.end(reply, err)
+		return true
+	}
+	s.release(c)
+	fn(reply, err)
 	return true
 }
 
