@@ -66,6 +66,7 @@ func newClient(config Config, cluster string, h Handler) *Client {
 	c.topics.Store(new(map[string]*Subscription))
 	c.close, c.ending = context.WithCancel(context.Background())
 	c.requests = c.pool("requests", config.Requests, &c.stats.requests, c.runRequest)
+	c.requests.requests = true
 	c.broadcasts = c.pool("broadcasts", config.Broadcasts, &c.stats.broadcasts, func(j *job) bool {
 		c.handler.HandleBroadcast(j.conn.ctx, j.body)
 		c.stats.broadcasts.handled.Add(1)
@@ -428,12 +429,13 @@ func (c *Client) runRequest(j *job) (answered bool) {
 		c.stats.requests.dropped.Add(1) // nobody would get the answer
 		return false
 	}
-	if !time.Now().Before(j.expiry) {
+	expiry := j.batch.arrived.Add(j.timeout)
+	if !time.Now().Before(expiry) {
 		c.stats.requests.expired.Add(1)
 		return false
 	}
 	ctx := &j.batch.contexts[j.at]
-	ctx.Context, ctx.deadline = j.conn.ctx, j.expiry
+	ctx.Context, ctx.deadline = j.conn.ctx, expiry
 	reply, err := c.handler.HandleRequest(ctx, j.body)
 	ctx.over()
 	if err == nil && len(reply) > c.config.MaxMessage {

@@ -271,7 +271,7 @@ func (c *conn) handle(m *relaywire.Message) error {
 		return nil
 	case relaywire.Publish:
 		if s := (*cl.topics.Load())[string(m.Name)]; s != nil {
-			c.take(s.pool, m, time.Time{})
+			c.take(s.pool, m)
 		}
 		return nil // else it was on its way when the topic was unsubscribed
 	case relaywire.TunnelTransfer, relaywire.TunnelAllow, relaywire.TunnelClose, relaywire.TunnelResult:
@@ -288,10 +288,9 @@ func (c *conn) handle(m *relaywire.Message) error {
 	}
 	switch m.Op {
 	case relaywire.Broadcast:
-		c.take(cl.broadcasts, m, time.Time{})
+		c.take(cl.broadcasts, m)
 	case relaywire.Request:
-		d := time.Duration(min(m.Timeout, relaywire.MaxTimeout)) * time.Millisecond
-		c.take(cl.requests, m, time.Now().Add(d))
+		c.take(cl.requests, m)
 	case relaywire.TunnelInit:
 		c.accept(m.ID)
 	default:
@@ -300,8 +299,8 @@ func (c *conn) handle(m *relaywire.Message) error {
 	return nil
 }
 
-func (c *conn) take(p *pool, m *relaywire.Message, expiry time.Time) {
-	if p.add(c, m, expiry) {
+func (c *conn) take(p *pool, m *relaywire.Message) {
+	if p.add(c, m) {
 		c.pushes = append(c.pushes, p)
 	}
 }

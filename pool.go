@@ -30,8 +30,10 @@ type pool struct {
 	log    *slog.Logger
 	what   string // for the log
 	run    func(j *job) (answered bool)
-	counts *counters      // of the client, for the kind
-	lost   *atomic.Uint64 // dropped, of a subscription; or nil
+
+	requests bool           // what it handles are requests
+	counts   *counters      // of the client, for the kind
+	lost     *atomic.Uint64 // dropped, of a subscription; or nil
 
 	// Of the reading goroutine.
 	open   *batch // not yet pushed
@@ -56,18 +58,19 @@ type batch struct {
 	left atomic.Int32
 	data []byte // bodies
 
-	// Of requests: made together, and not used again since a handler may keep one.
-	contexts []requestContext
+	// Of requests.
+	arrived  time.Time
+	contexts []requestContext // made together, and not used again since a handler may keep one
 }
 
 // A job is one message for a handler.
 type job struct {
-	conn   *conn
-	id     uint64
-	body   []byte
-	expiry time.Time // of a request
-	batch  *batch
-	at     int // its place there
+	conn    *conn
+	id      uint64
+	body    []byte
+	timeout time.Duration // of a request, from the arrival of its batch
+	batch   *batch
+	at      int // its place there
 }
 
 var batches = sync.Pool{New: func() any { return new(batch) }}
@@ -90,7 +93,7 @@ func (p *pool) drop(n uint64) {
 // add takes in a message, which the caller may use again. Only the reading
 // goroutine calls it, and push afterwards. It reports whether there was nothing
 // to push before.
-func (p *pool) add(c *conn, m *relaywire.Message, expiry time.Time) (first bool) {
+func (p *pool) add(c *conn, m *relaywire.Message) (first bool) {
 	size := int64(len(m.Body))
 	if p.added-p.seen+size > int64(p.limits.Memory) {
 		p.seen = p.taken.Load()
@@ -118,7 +121,8 @@ func (p *pool) add(c *conn, m *relaywire.Message, expiry time.Time) (first bool)
 		b.data = append(b.data, body...)
 		body = b.data[at:len(b.data):len(b.data)]
 	}
-	b.jobs = append(b.jobs, job{conn: c, id: m.ID, body: body, expiry: expiry, batch: b, at: len(b.jobs)})
+	timeout := time.Duration(min(m.Timeout, relaywire.MaxTimeout)) * time.Millisecond
+	b.jobs = append(b.jobs, job{conn: c, id: m.ID, body: body, timeout: timeout, batch: b, at: len(b.jobs)})
 	return first
 }
 
@@ -141,7 +145,8 @@ func (p *pool) push() {
 	}
 	p.open = nil
 	b.left.Store(int32(len(b.jobs)))
-	if !b.jobs[0].expiry.IsZero() {
+	if p.requests {
+		b.arrived = time.Now()
 		b.contexts = make([]requestContext, len(b.jobs))
 	}
 	p.mu.Lock()
