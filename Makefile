@@ -7,10 +7,10 @@ ROUNDS ?= 100
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 .NOTPARALLEL:
-.PHONY: check fmt vet staticcheck cross allocs test race twenty fuzz soak bench build measure
+.PHONY: check fmt vet staticcheck cross allocs comparison test race twenty fuzz soak bench build measure compare
 
 # The tests come last, so that their lines end the output.
-check: fmt vet staticcheck cross allocs race
+check: fmt vet staticcheck cross allocs comparison race
 
 fmt:
 	@unformatted=$$(gofmt -l .) || exit 1; \
@@ -18,9 +18,11 @@ fmt:
 
 vet:
 	go vet ./...
+	cd compare && go vet ./...
 
 staticcheck:
 	go tool staticcheck ./...
+	go -C compare tool -modfile ../go.mod staticcheck ./...
 
 # Everything compiles on every platform, the tests too.
 cross:
@@ -31,12 +33,17 @@ cross:
 	GOOS=darwin CGO_ENABLED=0 go vet ./...
 	GOOS=windows CGO_ENABLED=0 go vet ./...
 
+# The nested module of the comparison; its tests run every measurement for a
+# moment.
+comparison:
+	cd compare && go test ./...
+
 test:
 	go test ./...
 
 # What must not allocate; the race detector would spoil the count.
 allocs:
-	go test -run 'Alloc' ./internal/queue ./internal/messaging ./internal/tunnel ./internal/relaywire
+	go test -run 'Alloc' . ./internal/queue ./internal/messaging ./internal/tunnel ./internal/relaywire
 
 # One package at a time: some of them measure how a node behaves under load.
 race:
@@ -68,3 +75,7 @@ build:
 
 measure:
 	go run ./internal/measure
+
+# Iris beside NATS on this machine: the table of docs/performance.md.
+compare:
+	@cd compare && go run .

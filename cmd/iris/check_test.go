@@ -17,10 +17,10 @@ func TestBadRelayFailsTheCheck(t *testing.T) {
 		says []byte
 		want string
 	}{
-		"silence": {nil, "EOF"},
-		"other":   {[]byte("HTTP/1.1 400 Bad Request\r\n\r\n"), "unknown"},
+		"silence": {nil, "hung up"},
+		"other":   {[]byte("HTTP/1.1 400 Bad Request\r\n\r\n"), "does not speak the relay protocol"},
 		"deny":    {message(relaywire.Message{Op: relaywire.Deny, Magic: []byte(relaywire.NodeMagic), Body: []byte("no room")}), "no room"},
-		"end":     {accept, "EOF"},
+		"end":     {accept, "without a word"},
 	} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {

@@ -1,4 +1,5 @@
-// Iris runs the node of a host and asks it how it is. "iris help" says how.
+// Iris runs the node of a host, asks it how it is, and is a program that
+// attaches to it. "iris help" says how.
 package main
 
 import (
@@ -6,17 +7,28 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/project-iris/iris"
 )
 
 // Exit statuses.
 const (
 	statusFailure = 1
 	statusUsage   = 2
+	statusTimeout = 3
+	statusFault   = 4
+	statusNoNode  = 5
 )
+
+// exitHelp tells the exit statuses of all commands.
+const exitHelp = `Exit status: 0 success, 1 failure, 2 wrong use of the command, 3 no answer in
+time, 4 the member that was asked answered with a fault, 5 no node: none answers,
+it lets us not in, or the connection to it was lost.`
 
 func main() {
 	os.Exit(run(os.Args[1:]))
@@ -35,21 +47,52 @@ func run(args []string) int {
 	if err == nil {
 		return 0
 	}
-	text := strings.ReplaceAll(err.Error(), "\n", "; ") // of joined errors
-	var wrong usageError
-	if valid && !errors.As(err, &wrong) {
-		fmt.Fprintf(os.Stderr, "iris: %s\n", text)
-		return statusFailure
+	if !valid {
+		err = usageError{err}
 	}
-	if cmd.Name() == "help" {
-		cmd = root // which lists the commands
+	status, hint := exitStatus(err), ""
+	if status == statusUsage {
+		if cmd.Name() == "help" {
+			cmd = root // which lists the commands
+		}
+		hint = fmt.Sprintf("; see %q", cmd.CommandPath()+" --help")
 	}
-	fmt.Fprintf(os.Stderr, "iris: %s; see %q\n", text, cmd.CommandPath()+" --help")
-	return statusUsage
+	fmt.Fprintf(os.Stderr, "iris: %s%s\n", errorText(err), hint)
+	return status
 }
 
 // A usageError is wrong use of a command that shows only once it runs.
 type usageError struct{ error }
+
+// exitStatus returns the status to exit with for err, which is not nil.
+func exitStatus(err error) int {
+	var (
+		wrong  usageError
+		fault  *iris.RemoteError
+		denied *iris.DeniedError
+	)
+	switch {
+	case errors.As(err, &wrong):
+		return statusUsage
+	case errors.As(err, &fault):
+		return statusFault
+	case errors.As(err, &denied), isAny(err, iris.ErrNoNode, iris.ErrNotIris, iris.ErrUntrusted, iris.ErrLost):
+		return statusNoNode
+	case errors.Is(err, iris.ErrTimeout):
+		return statusTimeout
+	}
+	return statusFailure
+}
+
+func isAny(err error, targets ...error) bool {
+	return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
+}
+
+// errorText returns err in one line that a terminal may show.
+func errorText(err error) string {
+	text := strings.TrimPrefix(err.Error(), "iris: ") // of the library
+	return visible(strings.ReplaceAll(text, "\n", "; "))
+}
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
@@ -58,7 +101,7 @@ func newRoot() *cobra.Command {
 		Long: `Iris carries messages between programs that know each other by name only.
 A node runs on the host, and programs attach to it.
 
-Exit status: 0 success, 1 failure, 2 wrong use of the command.
+` + exitHelp + `
 Data goes to standard output, all else to standard error.
 
 The flags of earlier nodes start a node too:
@@ -81,7 +124,11 @@ The flags of earlier nodes start a node too:
 		return err
 	})
 	cobra.EnableCommandSorting = false
-	root.AddCommand(newNodeCommand(), newStatusCommand(), newKeygenCommand(), newVersionCommand())
+	root.CompletionOptions.DisableDefaultCmd = true // newCompletionCommand is in its place
+	root.AddCommand(newDemoCommand(), newNodeCommand(), newStatusCommand(), newKeygenCommand(),
+		newServeCommand(), newRequestCommand(), newBroadcastCommand(),
+		newPublishCommand(), newSubscribeCommand(), newTunnelCommand(), newBenchCommand(),
+		newCompletionCommand(), newVersionCommand())
 	root.SetHelpCommand(&cobra.Command{
 		Use:     "help [COMMAND]",
 		Short:   "Explain a command",
@@ -98,15 +145,17 @@ The flags of earlier nodes start a node too:
 			return cmd.Help()
 		},
 	})
+	completeFlags(root)
 	return root
 }
 
-// noArgs refuses arguments: those of the root are commands it does not have.
+// noArgs refuses arguments: those of the root, and of any command that has
+// commands, are ones it does not have.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	if cmd.HasParent() {
+	if !cmd.HasSubCommands() {
 		return fmt.Errorf("unexpected argument %q", args[0])
 	}
 	if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {

@@ -373,3 +373,59 @@ func runProgram(args []string) error {
 		}
 	}
 }
+
+// A program is one attached over the bare protocol.
+type program struct {
+	net.Conn
+	in []byte // read, not parsed
+}
+
+// introduce does the handshake.
+func (p *program) introduce(cluster string) error {
+	err := p.send(relaywire.Message{
+		Op:      relaywire.Init,
+		Magic:   []byte(relaywire.ClientMagic),
+		Version: []byte(relaywire.Version),
+		Name:    []byte(cluster),
+	})
+	if err != nil {
+		return err
+	}
+	_, err = p.receive(relaywire.Accept)
+	return err
+}
+
+func (p *program) send(m relaywire.Message) error {
+	_, err := p.Write(m.AppendToNode(nil))
+	return err
+}
+
+// receive returns the next message, which is to be op.
+func (p *program) receive(op relaywire.Op) (relaywire.Message, error) {
+	m, err := p.next()
+	if err == nil && m.Op != op {
+		err = fmt.Errorf("message %#02x came in place of %#02x, with %q", byte(m.Op), byte(op), m.Body)
+	}
+	return m, err
+}
+
+// next returns the next message.
+func (p *program) next() (relaywire.Message, error) {
+	buf := make([]byte, 1024)
+	for {
+		var m relaywire.Message
+		n, err := relaywire.DefaultLimits.ParseToClient(p.in, &m)
+		if err == nil {
+			p.in = p.in[n:]
+			return m, nil
+		}
+		if err != relaywire.ErrShort {
+			return m, err
+		}
+		n, err = p.Read(buf)
+		if err != nil {
+			return m, err
+		}
+		p.in = append(p.in, buf[:n]...)
+	}
+}

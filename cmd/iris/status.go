@@ -228,9 +228,21 @@ func networkName(s *node.Status) string {
 // printable returns a name that programs chose, quoted where it could do more to
 // a terminal than be read.
 func printable(name string) string {
-	odd := func(r rune) bool { return r == utf8.RuneError || r == '"' || !unicode.IsGraphic(r) }
+	odd := func(r rune) bool { return r == '"' || unprintable(r) }
 	if name == "" || strings.TrimSpace(name) != name || strings.ContainsFunc(name, odd) {
 		return strconv.Quote(name)
 	}
 	return name
 }
+
+// visible returns text with what could do more to a terminal than be read
+// written as in a Go string, as \n.
+func visible(text string) string {
+	if !strings.ContainsFunc(text, unprintable) {
+		return text
+	}
+	quoted := strconv.QuoteToGraphic(text)
+	return quoted[1 : len(quoted)-1]
+}
+
+func unprintable(r rune) bool { return r == utf8.RuneError || !unicode.IsGraphic(r) }

@@ -8,17 +8,20 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 )
 
 // environment is what a flag is taken from when the command line lacks it.
 var environment = map[string]string{
-	"port":   "IRIS_PORT",
-	"net":    "IRIS_NET",
-	"socket": "IRIS_SOCKET",
-	"state":  "IRIS_STATE",
-	"memory": "IRIS_MEMORY",
+	"port":    "IRIS_PORT",
+	"net":     "IRIS_NET",
+	"socket":  "IRIS_SOCKET",
+	"state":   "IRIS_STATE",
+	"memory":  "IRIS_MEMORY",
+	"address": "IRIS_ADDRESS",
+	"timeout": "IRIS_TIMEOUT",
 }
 
 // fromEnvironment sets the flags that the command line lacks. They do not count
@@ -141,3 +144,47 @@ func (c *choice) Set(s string) error {
 
 func (c *choice) String() string { return c.value }
 func (c *choice) Type() string   { return "WORD" }
+
+// A span is a flag with a length of time.
+type span time.Duration
+
+func (s *span) Set(text string) error {
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 {
+		return errors.New("a time is a number with its unit, such as 500ms, 10s or 5m")
+	}
+	*s = span(d)
+	return nil
+}
+
+// String returns s; of zero, which stands for a default, nothing.
+func (s *span) String() string {
+	if *s == 0 {
+		return ""
+	}
+	return time.Duration(*s).String()
+}
+
+func (s *span) Type() string { return "DURATION" }
+
+// A count is a flag with a number from 1 up.
+type count int
+
+func (c *count) Set(text string) error {
+	n, err := strconv.ParseUint(text, 10, 31)
+	if err != nil || n == 0 {
+		return errors.New("it is a number from 1 to 2147483647")
+	}
+	*c = count(n)
+	return nil
+}
+
+// String returns c; of zero, which stands for a default, nothing.
+func (c *count) String() string {
+	if *c == 0 {
+		return ""
+	}
+	return strconv.Itoa(int(*c))
+}
+
+func (c *count) Type() string { return "N" }

@@ -109,7 +109,9 @@ func (c *Conn) Load() int { return int(c.load.Load()) }
 // follows, at the deadline at the latest, unless the connection is closed first
 // (relay-v1, Request and reply).
 func (c *Conn) Request(now time.Time, b *queue.Batch, id uint64, cluster, body []byte, timeout uint64) {
-	c.Counts.Requests.Add(1)
+	if len(cluster) > 0 || timeout > 0 { // else it only waits for what the program sent before
+		c.Counts.Requests.Add(1)
+	}
 	c.start(now, b, request, id, cluster, body, timeout)
 }
 
