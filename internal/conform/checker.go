@@ -1,6 +1,7 @@
 package conform
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
@@ -12,17 +13,21 @@ const maxMessage = 1<<31 - 1
 
 // A Checker follows one connection from its program's side and knows what a
 // node must never send on it: above all what breaks shipped libraries
-// (docs/relay-v1.md R64). It does no I/O. The zero value is ready for a new
-// connection; calls must not overlap.
+// (docs/relay-v1.md R64). It knows as well what a program had better not send.
+// It does no I/O. The zero value is ready for a new connection; calls must not
+// overlap.
 type Checker struct {
-	service  bool // the Init named a cluster
-	accepted bool
-	ended    bool // Close or Deny was received
-	asked    map[uint64]int
-	served   uint64          // requests received, which is the id of the next
-	builds   map[uint64]bool // announced builds; true: confirmed
-	tunnels  map[uint64]*tunnelEnd
-	topics   map[string]bool // ever subscribed
+	introduced bool // Init was sent
+	service    bool // it named a cluster
+	accepted   bool
+	closing    bool // Close was sent
+	ended      bool // Close or Deny was received
+	asked      map[uint64]int
+	served     uint64          // requests received, which is the id of the next
+	owed       map[uint64]bool // those that were not answered
+	builds     map[uint64]bool // announced builds; true: confirmed
+	tunnels    map[uint64]*tunnelEnd
+	topics     map[string]bool // ever subscribed; false: not any more
 }
 
 // A tunnelEnd is the program's end of a tunnel.
@@ -32,6 +37,91 @@ type tunnelEnd struct {
 	credit   int64  // octets the node may still send, below 0 after forced chunks
 	most     int64  // the highest credit there was
 	left     uint64 // octets missing of the message being received
+	owed     uint64 // of the one being sent
+}
+
+// wrong says what is wrong with a message that the program is about to send, nil
+// if nothing is: it breaks the protocol, or the node ignores it and the program
+// has no reason to send it. What may have crossed with the end of a connection or
+// tunnel is in order.
+func (c *Checker) wrong(m *relaywire.Message) error {
+	if m.Op != relaywire.Init && !c.accepted {
+		return fmt.Errorf("opcode %02x before the handshake is over", byte(m.Op))
+	}
+	switch m.Op {
+	case relaywire.Init:
+		if c.introduced {
+			return errors.New("second Init")
+		}
+		if string(m.Magic) != relaywire.ClientMagic || string(m.Version) != relaywire.Version {
+			return fmt.Errorf("Init with magic string %q, version %q", m.Magic, m.Version)
+		}
+	case relaywire.Close:
+		if c.closing {
+			return errors.New("second Close")
+		}
+	case relaywire.Request:
+		if c.asked[m.ID] > 0 {
+			return fmt.Errorf("id %d of a pending request", m.ID)
+		}
+	case relaywire.Reply:
+		if !c.owed[m.ID] {
+			return fmt.Errorf("reply to request %d, which nobody waits for", m.ID)
+		}
+	case relaywire.Subscribe:
+		if c.topics[string(m.Name)] {
+			return fmt.Errorf("topic %q is subscribed already", m.Name)
+		}
+	case relaywire.Unsubscribe:
+		if !c.topics[string(m.Name)] {
+			return fmt.Errorf("topic %q is not subscribed", m.Name)
+		}
+	case relaywire.TunnelInit:
+		if c.tunnels[m.ID] != nil {
+			return fmt.Errorf("id of tunnel %d, which is in use", m.ID)
+		}
+	case relaywire.TunnelConfirm:
+		if confirmed, announced := c.builds[m.ID]; !announced || confirmed {
+			return fmt.Errorf("confirmation of build %d, which is not due", m.ID)
+		}
+		if c.tunnels[m.Tunnel] != nil {
+			return fmt.Errorf("id of tunnel %d, which is in use", m.Tunnel)
+		}
+	case relaywire.TunnelAllow, relaywire.TunnelTransfer, relaywire.TunnelClose:
+		e := c.tunnels[m.ID]
+		if e == nil {
+			return nil
+		}
+		if e.building {
+			return fmt.Errorf("opcode %02x for tunnel %d, which is being built", byte(m.Op), m.ID)
+		}
+		if m.Op == relaywire.TunnelTransfer {
+			return e.mayCarry(m)
+		}
+	}
+	return nil
+}
+
+// mayCarry says what is wrong with a chunk that the program is about to send.
+func (e *tunnelEnd) mayCarry(m *relaywire.Message) error {
+	n := uint64(len(m.Body))
+	due := e.owed
+	if m.Size > 0 {
+		due = m.Size
+	}
+	switch {
+	case n == 0:
+		return fmt.Errorf("empty chunk of size %d for tunnel %d", m.Size, m.ID)
+	case int64(n) > e.window:
+		return fmt.Errorf("chunk of %d octets for tunnel %d exceeds the allowance of %d", n, m.ID, e.window)
+	case due == 0:
+		return fmt.Errorf("continuation without a first chunk for tunnel %d", m.ID)
+	case due > maxMessage:
+		return fmt.Errorf("message of %d octets for tunnel %d", due, m.ID)
+	case n > due:
+		return fmt.Errorf("chunk of %d octets for tunnel %d where %d were missing", n, m.ID, due)
+	}
+	return nil
 }
 
 // sent notes what the program sends. It has to be called before the message
@@ -40,8 +130,13 @@ func (c *Checker) sent(m *relaywire.Message) {
 	switch m.Op {
 	case relaywire.Init:
 		if !c.accepted {
+			c.introduced = true
 			c.service = len(m.Name) > 0
 		}
+	case relaywire.Close:
+		c.closing = true
+	case relaywire.Reply:
+		delete(c.owed, m.ID)
 	case relaywire.Request:
 		if c.asked == nil {
 			c.asked = make(map[uint64]int)
@@ -52,6 +147,10 @@ func (c *Checker) sent(m *relaywire.Message) {
 			c.topics = make(map[string]bool)
 		}
 		c.topics[string(m.Name)] = true
+	case relaywire.Unsubscribe:
+		if c.topics[string(m.Name)] {
+			c.topics[string(m.Name)] = false
+		}
 	case relaywire.TunnelInit:
 		c.addTunnel(m.ID, &tunnelEnd{building: true})
 	case relaywire.TunnelConfirm:
@@ -66,7 +165,12 @@ func (c *Checker) sent(m *relaywire.Message) {
 		}
 	case relaywire.TunnelTransfer:
 		if e := c.open(m.ID); e != nil {
-			e.window -= int64(len(m.Body))
+			n := uint64(len(m.Body))
+			if m.Size > 0 {
+				e.owed = m.Size
+			}
+			e.owed -= min(e.owed, n)
+			e.window -= int64(n)
 		}
 	}
 }
@@ -88,6 +192,10 @@ func (c *Checker) received(m *relaywire.Message) error {
 		if m.ID != c.served {
 			return fmt.Errorf("request has id %d, the next is %d", m.ID, c.served)
 		}
+		if c.owed == nil {
+			c.owed = make(map[uint64]bool)
+		}
+		c.owed[m.ID] = true
 		c.served++
 		return c.forService("request")
 	case relaywire.Reply:
@@ -96,7 +204,7 @@ func (c *Checker) received(m *relaywire.Message) error {
 		}
 		c.asked[m.ID]--
 	case relaywire.Publish:
-		if !c.topics[string(m.Name)] {
+		if _, ever := c.topics[string(m.Name)]; !ever {
 			return fmt.Errorf("event of topic %q, which was never subscribed", m.Name)
 		}
 	case relaywire.TunnelInit:

@@ -21,6 +21,10 @@ type Node struct {
 	// method CloseWrite() error.
 	Dial func() (net.Conn, error)
 
+	// Attach plays Expectations on the programs of some library; nil: on the
+	// suite's own.
+	Attach Attach
+
 	// Close ends the node in order, as SIGTERM does, and returns when it is
 	// gone. Run allows it to be called more than once.
 	Close func()

@@ -1,6 +1,7 @@
 package conform
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -133,6 +134,87 @@ func TestCheckerLetsPassWhatANodeMaySend(t *testing.T) {
 	} {
 		if err, _ := follow(append(v.before[:len(v.before):len(v.before)], v.steps...)); err != nil {
 			t.Errorf("%s: objection %q, wanted none", v.name, err)
+		}
+	}
+}
+
+// pass has c see a step, in either direction, and returns its objection.
+func (c *Checker) pass(s *step) error {
+	if !s.toNode {
+		return c.received(&s.message)
+	}
+	err := c.wrong(&s.message)
+	c.sent(&s.message)
+	return err
+}
+
+// Each row ends with what a program must not send or has no reason to.
+func TestCheckerObjectsToWhatAProgramMustNotSend(t *testing.T) {
+	allowed := slices.Concat(accepted, []step{from(tunnelAllow(1, 10))})
+	other := initOf("")
+	other.Version = []byte("v2")
+	for _, v := range []struct {
+		name    string
+		before  []step
+		last    message
+		problem string // a part of the objection
+	}{
+		{"other version", nil, other, "v2"},
+		{"second Init", plain, initOf(""), "second Init"},
+		{"message before Accept", []step{to(initOf(""))}, broadcast("x", ""), "before the handshake"},
+		{"second Close", slices.Concat(plain, []step{to(closing(""))}), closing(""), "second Close"},
+		{"request with the id of a pending one", slices.Concat(plain, []step{to(request(1, "x", "", 1))}), request(1, "x", "", 1), "pending request"},
+		{"reply to nothing", serving, reply(0, ""), "nobody waits"},
+		{"second reply", slices.Concat(serving, []step{from(assigned(0, "", 1)), to(reply(0, ""))}), fault(0, ""), "nobody waits"},
+		{"second subscription", slices.Concat(plain, []step{to(subscribe("a"))}), subscribe("a"), "subscribed already"},
+		{"unsubscription of nothing", plain, unsubscribe("a"), "not subscribed"},
+		{"second unsubscription", slices.Concat(plain, []step{to(subscribe("a")), to(unsubscribe("a"))}), unsubscribe("a"), "not subscribed"},
+		{"id of a tunnel being built", initiating, tunnelInit(1, "group", 10), "in use"},
+		{"id of an open tunnel", initiated, tunnelInit(1, "group", 10), "in use"},
+		{"confirmation of nothing", serving, tunnelConfirm(0, 1), "not due"},
+		{"second confirmation", accepted, tunnelConfirm(0, 2), "not due"},
+		{"confirmation with the id of an open tunnel", slices.Concat(accepted, []step{from(tunnelOffer(1))}), tunnelConfirm(1, 1), "in use"},
+		{"allowance before the result", initiating, tunnelAllow(1, 1), "being built"},
+		{"chunk before the result", initiating, chunk(1, 1, "x"), "being built"},
+		{"close before the result", initiating, tunnelClose(1, ""), "being built"},
+		{"chunk before an allowance", accepted, chunk(1, 1, "x"), "exceeds the allowance of 0"},
+		{"chunk beyond the allowance", slices.Concat(allowed, []step{to(chunk(1, 12, "12345678"))}), chunk(1, 0, "9ab"), "exceeds the allowance of 2"},
+		{"empty chunk", initiated, chunk(1, 1, ""), "empty chunk"},
+		{"continuation without a first chunk", initiated, chunk(1, 0, "x"), "without a first chunk"},
+		{"continuation behind a whole message", slices.Concat(allowed, []step{to(chunk(1, 1, "x"))}), chunk(1, 0, "y"), "without a first chunk"},
+		{"octets beyond the announced size", slices.Concat(allowed, []step{to(chunk(1, 3, "xy"))}), chunk(1, 0, "za"), "where 1 were missing"},
+		{"message above 2^31-1", initiated, chunk(1, 1<<31, "x"), "message of 2147483648"},
+	} {
+		var c Checker
+		for i := range v.before {
+			if err := c.pass(&v.before[i]); err != nil {
+				t.Errorf("%s: objection %q to step %d", v.name, err, i)
+			}
+		}
+		if err := c.wrong(&v.last); err == nil || !strings.Contains(err.Error(), v.problem) {
+			t.Errorf("%s: objection %v, wanted one with %q", v.name, err, v.problem)
+		}
+	}
+}
+
+func TestCheckerLetsPassWhatAProgramMaySend(t *testing.T) {
+	for _, v := range []struct {
+		name   string
+		before []step
+		steps  []step
+	}{
+		{"id of a request used again", plain, []step{to(request(1, "x", "", 1)), from(reply(1, "")), to(request(1, "x", "", 1))}},
+		{"topic subscribed again", plain, []step{to(subscribe("a")), to(unsubscribe("a")), to(subscribe("a")), from(publish("a", ""))}},
+		{"message abandoned", initiated, []step{to(chunk(1, 3, "xy")), to(chunk(1, 2, "z")), to(chunk(1, 0, "z"))}},
+		{"tunnel id used again", initiated, []step{to(tunnelClose(1, "")), from(tunnelClose(1, "")), to(tunnelInit(1, "group", 10))}},
+		{"data and allowance that crossed with a close", initiated, []step{from(tunnelClose(1, "")), to(chunk(1, 1, "x")), to(tunnelAllow(1, 1)), to(tunnelClose(1, ""))}},
+		{"reply that crossed with a close", serving, []step{from(assigned(0, "", 1)), to(closing("")), to(reply(0, "")), from(closing(""))}},
+	} {
+		var c Checker
+		for i, step := range slices.Concat(v.before, v.steps) {
+			if err := c.pass(&step); err != nil {
+				t.Errorf("%s: objection %q to step %d, wanted none", v.name, err, i)
+			}
 		}
 	}
 }

@@ -23,7 +23,7 @@ func connects(n int) func(*scene) {
 func registers(n int) func(*scene) {
 	return func(s *scene) {
 		s.all(n, func(int) error {
-			_, err := s.attach(&service{})
+			_, err := s.attach(&Service{})
 			return err
 		})
 		s.phase("attaching")
@@ -35,13 +35,13 @@ func registers(n int) func(*scene) {
 // close when they have sent.
 func broadcasts(clients, services, messages int) func(*scene) {
 	return func(s *scene) {
-		programs := make([]*program, services+clients)
+		programs := make([]Program, services+clients)
 		tallies := make([]*tally, services)
 		s.all(len(programs), func(i int) (err error) {
-			var svc *service
+			var svc *Service
 			if i < services {
 				tallies[i] = s.tally()
-				svc = &service{broadcast: tallies[i].add}
+				svc = &Service{Broadcast: tallies[i].add}
 			}
 			programs[i], err = s.attach(svc)
 			return err
@@ -49,12 +49,12 @@ func broadcasts(clients, services, messages int) func(*scene) {
 		s.phase("attaching")
 		s.all(len(programs), func(i int) error {
 			for j := range messages {
-				if err := programs[i].broadcast(s.text(i, j)); err != nil {
+				if err := programs[i].Broadcast(s.lib.cluster, s.text(i, j)); err != nil {
 					return err
 				}
 			}
 			if i >= services {
-				return programs[i].close()
+				return programs[i].Close()
 			}
 			return tallies[i].wait(len(programs)*messages, time.Second)
 		})
@@ -66,13 +66,13 @@ func broadcasts(clients, services, messages int) func(*scene) {
 // publish events in each. Every one gets all of them, its own too, exactly once.
 func publishes(clients, services, topics, events int) func(*scene) {
 	return func(s *scene) {
-		programs := make([]*program, services+clients)
+		programs := make([]Program, services+clients)
 		tallies := make([][]*tally, len(programs))
 		topic := func(k int) string { return fmt.Sprintf("%s-%d", s.lib.topic, k) }
 		s.all(len(programs), func(i int) (err error) {
-			var svc *service
+			var svc *Service
 			if i < services {
-				svc = &service{}
+				svc = &Service{}
 			}
 			if programs[i], err = s.attach(svc); err != nil {
 				return err
@@ -80,7 +80,7 @@ func publishes(clients, services, topics, events int) func(*scene) {
 			for k := range topics {
 				y := s.tally()
 				tallies[i] = append(tallies[i], y)
-				if err := programs[i].subscribe(topic(k), limit{}, y.add); err != nil {
+				if err := programs[i].Subscribe(topic(k), Limit{}, y.add); err != nil {
 					return err
 				}
 			}
@@ -92,7 +92,7 @@ func publishes(clients, services, topics, events int) func(*scene) {
 			for j := range events {
 				for k := range topics {
 					// The topic's number tells events of different topics apart.
-					if err := programs[i].publish(topic(k), s.text(i, j*topics+k)); err != nil {
+					if err := programs[i].Publish(topic(k), s.text(i, j*topics+k)); err != nil {
 						return err
 					}
 				}
@@ -107,7 +107,7 @@ func publishes(clients, services, topics, events int) func(*scene) {
 		s.phase("publishing")
 		s.all(len(programs), func(i int) error {
 			for k := range topics {
-				if err := programs[i].unsubscribe(topic(k)); err != nil {
+				if err := programs[i].Unsubscribe(topic(k)); err != nil {
 					return err
 				}
 			}
@@ -126,13 +126,14 @@ const (
 )
 
 // loop attaches a program that hears what it sends.
-func (s *scene) loop(w way, l limit, hear func(body string)) (send func(body string) error) {
+func (s *scene) loop(w way, l Limit, hear func(body string)) (p Program, send func(body string) error) {
 	if w == overCluster {
-		return s.join(&service{broadcasts: l, broadcast: hear}).broadcast
+		p = s.join(&Service{Broadcasts: l, Broadcast: hear})
+		return p, func(body string) error { return p.Broadcast(s.lib.cluster, body) }
 	}
-	p := s.join(nil)
-	s.must(p.subscribe(s.lib.topic, l, hear))
-	return func(body string) error { return p.publish(s.lib.topic, body) }
+	p = s.join(nil)
+	s.must(p.Subscribe(s.lib.topic, l, hear))
+	return p, func(body string) error { return p.Publish(s.lib.topic, body) }
 }
 
 // limitsThreads: of four messages at once, one is handled at a time, so that
@@ -141,7 +142,7 @@ func limitsThreads(took time.Duration, w way) func(*scene) {
 	return func(s *scene) {
 		took := took * s.stretch(took)
 		var done atomic.Int32
-		send := s.loop(w, limit{threads: 1}, func(string) {
+		_, send := s.loop(w, Limit{Threads: 1}, func(string) {
 			time.Sleep(took)
 			done.Add(1)
 		})
@@ -155,26 +156,28 @@ func limitsThreads(took time.Duration, w way) func(*scene) {
 }
 
 // limitsMemory: with room for one octet in its queue, a program gets messages of
-// 1 and 1 octet, each in time, but not one of 2.
+// 1 and 1 octet, each in time, but not one of 2 that is sent between them. Since
+// messages keep their order, it has come when the last one has.
 func limitsMemory(most time.Duration, w way) func(*scene) {
 	return func(s *scene) {
-		handled, dropped := make(chan string, 1), make(chan struct{}, 1)
-		send := s.loop(w, limit{memory: 1, dropped: dropped}, func(body string) { once(s, handled, body) })
-		for _, body := range []string{"1", "22", "3"} {
-			s.must(send(body))
-			late := time.After(s.within(most))
+		handled := make(chan string, 1)
+		p, send := s.loop(w, Limit{Memory: 1}, func(body string) { once(s, handled, body) })
+		for _, bodies := range [][]string{{"1"}, {"22", "3"}} {
+			for _, body := range bodies {
+				s.must(send(body))
+			}
+			want := bodies[len(bodies)-1]
 			select {
 			case got := <-handled:
-				if got != body || len(body) > 1 {
-					s.t.Fatalf("got %q when %q was sent", got, body)
+				if got != want {
+					s.t.Fatalf("got %q, wanted %q", got, want)
 				}
-			case <-dropped:
-				if len(body) == 1 {
-					s.t.Fatalf("%q was dropped", body)
-				}
-			case <-late:
-				s.t.Fatalf("%q did not come within %v", body, s.within(most))
+			case <-time.After(s.within(most)):
+				s.t.Fatalf("%q did not come within %v", want, s.within(most))
 			}
+		}
+		if n := p.Dropped(); n != 1 {
+			s.t.Fatalf("%d messages were dropped, wanted one", n)
 		}
 		s.phase("sending")
 	}
@@ -185,7 +188,7 @@ func echoes(messages int, w way) func(*scene) {
 	return func(s *scene) {
 		messages := s.many(messages)
 		arrived := make(chan string, 1)
-		send := s.loop(w, limit{}, func(body string) { once(s, arrived, body) })
+		_, send := s.loop(w, Limit{}, func(body string) { once(s, arrived, body) })
 		late := time.NewTimer(0)
 		defer late.Stop()
 		for j := range messages {
@@ -208,7 +211,7 @@ func flood(messages, threads int, w way) func(*scene) {
 	return func(s *scene) {
 		messages := s.many(messages)
 		y := s.tally()
-		send := s.loop(w, limit{}, y.add)
+		_, send := s.loop(w, Limit{}, y.add)
 		s.all(threads, func(i int) error {
 			for j := i; j < messages; j += threads {
 				if err := send(s.text(i, j)); err != nil {
@@ -223,9 +226,9 @@ func flood(messages, threads int, w way) func(*scene) {
 
 // answering makes a request handler of do, which answers every other call from
 // another goroutine if the library does so.
-func (s *scene) answering(do func(r *call)) func(r *call) {
+func (s *scene) answering(do func(r *Call)) func(r *Call) {
 	var calls atomic.Int32
-	return func(r *call) {
+	return func(r *Call) {
 		if calls.Add(1)%2 == 0 && s.lib.deferred {
 			s.work.Go(func() { do(r) })
 		} else {
@@ -234,13 +237,13 @@ func (s *scene) answering(do func(r *call)) func(r *call) {
 	}
 }
 
-func (s *scene) echoService() *service {
-	return &service{request: s.answering(func(r *call) { r.reply(r.body) })}
+func (s *scene) echoService() *Service {
+	return &Service{Request: s.answering(func(r *Call) { r.Reply(r.Body) })}
 }
 
 // expectEcho requests one of the echo services.
-func (s *scene) expectEcho(p *program, body string, timeout time.Duration) error {
-	switch got, err := p.request(body, timeout); {
+func (s *scene) expectEcho(p Program, body string, timeout time.Duration) error {
+	switch got, err := p.Request(s.lib.cluster, body, timeout); {
 	case err != nil:
 		return fmt.Errorf("request %q: %w", body, err)
 	case got != body:
@@ -253,9 +256,9 @@ func (s *scene) expectEcho(p *program, body string, timeout time.Duration) error
 // echoes from the services, one after the other.
 func requests(clients, services, messages int, timeout time.Duration) func(*scene) {
 	return func(s *scene) {
-		programs := make([]*program, services+clients)
+		programs := make([]Program, services+clients)
 		s.all(len(programs), func(i int) (err error) {
-			var svc *service
+			var svc *Service
 			if i < services {
 				svc = s.echoService()
 			}
@@ -294,10 +297,10 @@ func requestMany(messages, threads int) func(*scene) {
 // requestsFail: the text of a fault arrives as it was sent.
 func requestsFail(messages int) func(*scene) {
 	return func(s *scene) {
-		p := s.join(&service{request: s.answering(func(r *call) { r.fail("fault of " + r.body) })})
+		p := s.join(&Service{Request: s.answering(func(r *Call) { r.Fail("fault of " + r.Body) })})
 		for j := range messages {
-			_, err := p.request(s.text(0, j), s.within(time.Second))
-			if want := faultError("fault of " + s.text(0, j)); err != want {
+			_, err := p.Request(s.lib.cluster, s.text(0, j), s.within(time.Second))
+			if want := Fault("fault of " + s.text(0, j)); err != want {
 				s.t.Fatalf("request ended with %v, wanted %v", err, want)
 			}
 		}
@@ -310,14 +313,14 @@ func requestsFail(messages int) func(*scene) {
 func requestsTimeOut(took, long, short time.Duration) func(*scene) {
 	return func(s *scene) {
 		k := s.stretch(took)
-		p := s.join(&service{request: s.answering(func(r *call) {
+		p := s.join(&Service{Request: s.answering(func(r *Call) {
 			time.Sleep(took * k)
-			r.reply(r.body)
+			r.Reply(r.Body)
 		})})
 		s.must(s.expectEcho(p, s.text(0, 0), long*k))
 		start := time.Now()
-		if _, err := p.request(s.text(0, 1), short*k); err != errTimeout {
-			s.t.Fatalf("request ended with %v, wanted: %v", err, errTimeout)
+		if _, err := p.Request(s.lib.cluster, s.text(0, 1), short*k); err != ErrTimeout {
+			s.t.Fatalf("request ended with %v, wanted: %v", err, ErrTimeout)
 		}
 		if late := time.Since(start); late >= took*k {
 			s.t.Fatalf("request of %v timed out after %v, when its handler was done", short*k, late)
@@ -332,9 +335,9 @@ func requestsTimeOut(took, long, short time.Duration) func(*scene) {
 func limitsRequestThreads(took, timeout time.Duration) func(*scene) {
 	return func(s *scene) {
 		took, timeout := took*s.stretch(took), timeout*s.stretch(took)
-		p := s.join(&service{requests: limit{threads: 1}, request: func(r *call) {
+		p := s.join(&Service{Requests: Limit{Threads: 1}, Request: func(r *Call) {
 			time.Sleep(took)
-			r.reply(r.body)
+			r.Reply(r.Body)
 		}})
 		var done atomic.Int32
 		for j := range 4 {
@@ -363,11 +366,11 @@ func limitsRequestMemory(timeout time.Duration) func(*scene) {
 	return func(s *scene) {
 		timeout := timeout * s.stretch(timeout)
 		svc := s.echoService()
-		svc.requests = limit{memory: 1}
+		svc.Requests = Limit{Memory: 1}
 		p := s.join(svc)
 		s.must(s.expectEcho(p, "1", timeout))
-		if _, err := p.request("22", timeout); err != errTimeout {
-			s.t.Fatalf("request beyond the limit ended with %v, wanted: %v", err, errTimeout)
+		if _, err := p.Request(s.lib.cluster, "22", timeout); err != ErrTimeout {
+			s.t.Fatalf("request beyond the limit ended with %v, wanted: %v", err, ErrTimeout)
 		}
 		s.must(s.expectEcho(p, "3", timeout))
 		s.phase("requesting")
@@ -382,17 +385,17 @@ func requestsExpire(timeout, took time.Duration) func(*scene) {
 		k := s.stretch(took)
 		timeout, took := timeout*k, took*k
 		var handled atomic.Int32
-		p := s.join(&service{requests: limit{threads: 1}, request: func(r *call) {
-			if r.timeout != timeout {
-				s.errorf("request of %v came with %v", timeout, r.timeout)
+		p := s.join(&Service{Requests: Limit{Threads: 1}, Request: func(r *Call) {
+			if r.Timeout >= 0 && r.Timeout != timeout {
+				s.errorf("request of %v came with %v", timeout, r.Timeout)
 			}
 			handled.Add(1)
 			time.Sleep(took)
-			r.reply(r.body)
+			r.Reply(r.Body)
 		}})
 		s.all(4, func(j int) error {
-			if _, err := p.request(s.text(0, j), timeout); err != errTimeout {
-				return fmt.Errorf("request ended with %v, wanted: %v", err, errTimeout)
+			if _, err := p.Request(s.lib.cluster, s.text(0, j), timeout); err != ErrTimeout {
+				return fmt.Errorf("request ended with %v, wanted: %v", err, ErrTimeout)
 			}
 			return nil
 		})
@@ -409,24 +412,24 @@ func requestsExpire(timeout, took time.Duration) func(*scene) {
 func requestsTerminate(took time.Duration) func(*scene) {
 	return func(s *scene) {
 		took := took * s.stretch(took/2)
-		s.join(&service{request: func(r *call) {
+		s.join(&Service{Request: func(r *Call) {
 			time.Sleep(took)
-			r.reply(r.body)
+			r.Reply(r.Body)
 		}})
 		client := s.join(nil)
 		ended := make(chan error, 1)
 		s.work.Go(func() {
-			_, err := client.request(s.text(0, 0), 10*took)
+			_, err := client.Request(s.lib.cluster, s.text(0, 0), 10*took)
 			ended <- err
 		})
 		time.Sleep(took / 2)
 		start := time.Now()
-		s.must(client.close())
+		s.must(client.Close())
 		if late := time.Since(start); late >= took/2 {
 			s.t.Fatalf("close took %v, until the request was handled", late)
 		}
-		if err := <-ended; !errors.Is(err, errClosed) {
-			s.t.Fatalf("request ended with %v, wanted: %v", err, errClosed)
+		if err := <-ended; !errors.Is(err, ErrClosed) {
+			s.t.Fatalf("request ended with %v, wanted: %v", err, ErrClosed)
 		}
 		time.Sleep(took) // the late reply comes
 		s.phase("closing")

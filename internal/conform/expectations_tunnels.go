@@ -8,20 +8,20 @@ import (
 )
 
 // echoTunnel sends back what comes out of a tunnel until that is closed.
-func (s *scene) echoTunnel(sending time.Duration) func(t *tunnel) {
-	return func(t *tunnel) {
+func (s *scene) echoTunnel(sending time.Duration) func(t Tunnel) {
+	return func(t Tunnel) {
 		for {
-			body, err := t.receive(0)
+			body, err := t.Receive(0)
 			if err == nil {
-				err = t.send(body, s.within(sending))
+				err = t.Send(body, s.within(sending))
 			}
 			if err == nil {
 				continue
 			}
-			if err != errClosed {
+			if err != ErrClosed {
 				s.errorf("echo service: %v", err)
 			}
-			if err := t.close(); err != nil {
+			if err := t.Close(); err != nil {
 				s.errorf("echo service: %v", err)
 			}
 			return
@@ -30,11 +30,11 @@ func (s *scene) echoTunnel(sending time.Duration) func(t *tunnel) {
 }
 
 // expectBack sends body through t and wants it back.
-func (s *scene) expectBack(t *tunnel, body []byte, limit time.Duration) error {
-	if err := t.send(body, s.within(limit)); err != nil {
+func (s *scene) expectBack(t Tunnel, body []byte, limit time.Duration) error {
+	if err := t.Send(body, s.within(limit)); err != nil {
 		return fmt.Errorf("send of %d octets: %w", len(body), err)
 	}
-	got, err := t.receive(s.within(limit))
+	got, err := t.Receive(s.within(limit))
 	if err != nil {
 		return fmt.Errorf("receive of %d octets: %w", len(body), err)
 	}
@@ -48,18 +48,18 @@ func (s *scene) expectBack(t *tunnel, body []byte, limit time.Duration) error {
 // tunnels into the cluster, sends messages and gets them back.
 func tunnels(clients, services, each, messages int) func(*scene) {
 	return func(s *scene) {
-		programs := make([]*program, services+clients)
+		programs := make([]Program, services+clients)
 		s.all(len(programs), func(i int) (err error) {
-			var svc *service
+			var svc *Service
 			if i < services {
-				svc = &service{tunnel: s.echoTunnel(time.Second)}
+				svc = &Service{Tunnel: s.echoTunnel(time.Second)}
 			}
 			programs[i], err = s.attach(svc)
 			return err
 		})
 		s.phase("attaching")
 		s.all(len(programs)*each, func(i int) error {
-			t, err := programs[i/each].open(s.within(time.Second))
+			t, err := programs[i/each].Open(s.lib.cluster, s.within(time.Second))
 			if err != nil {
 				return err
 			}
@@ -68,7 +68,7 @@ func tunnels(clients, services, each, messages int) func(*scene) {
 					return err
 				}
 			}
-			return t.close()
+			return t.Close()
 		})
 		s.phase("tunnelling")
 	}
@@ -79,8 +79,8 @@ func tunnelsTimeOut(timeout time.Duration) func(*scene) {
 	return func(s *scene) {
 		p := s.join(nil)
 		start := time.Now()
-		if _, err := p.open(timeout); err != errTimeout {
-			s.t.Fatalf("tunnel to nobody ended with %v, wanted: %v", err, errTimeout)
+		if _, err := p.Open(s.lib.cluster, timeout); err != ErrTimeout {
+			s.t.Fatalf("tunnel to nobody ended with %v, wanted: %v", err, ErrTimeout)
 		}
 		if took := time.Since(start); took > timeout+s.node.slack(prompt) {
 			s.t.Fatalf("tunnel of %v timed out after %v", timeout, took)
@@ -92,38 +92,42 @@ func tunnelsTimeOut(timeout time.Duration) func(*scene) {
 // tunnelsChunk: a service sends itself one large message and gets it back.
 func tunnelsChunk(size int, limit time.Duration) func(*scene) {
 	return func(s *scene) {
-		p := s.join(&service{tunnel: s.echoTunnel(limit)})
-		t, err := p.open(s.within(time.Second))
+		p := s.join(&Service{Tunnel: s.echoTunnel(limit)})
+		t, err := p.Open(s.lib.cluster, s.within(time.Second))
 		s.must(err)
 		body := make([]byte, size)
 		for i := 0; i < size; i += 8 {
 			binary.LittleEndian.PutUint64(body[i:], uint64(i))
 		}
 		s.must(s.expectBack(t, body, limit))
-		s.must(t.close())
+		s.must(t.Close())
 		s.phase("tunnelling")
 	}
 }
+
+// zeros is what large messages consist of that nobody is to read. It takes no
+// memory as long as nobody writes to it.
+var zeros [64 << 20]byte
 
 // tunnelsOverload: ten large messages to itself cannot be sent in the time they
 // have, and are abandoned; ten small ones then pass both ways.
 func tunnelsOverload(size int, limit time.Duration) func(*scene) {
 	return func(s *scene) {
-		p := s.join(&service{tunnel: s.echoTunnel(time.Second), discard: 1 << 10})
-		t, err := p.open(s.within(time.Second))
+		p := s.join(&Service{Tunnel: s.echoTunnel(time.Second), Discard: 1 << 10})
+		t, err := p.Open(s.lib.cluster, s.within(time.Second))
 		s.must(err)
 		if !s.node.virtual {
 			limit = min(limit, 10*ms) // more may do for a fast machine
 		}
 		for range 10 {
-			if err := t.sendZeros(size, limit); err != errTimeout {
-				s.t.Fatalf("send of %d octets in %v ended with %v, wanted: %v", size, limit, err, errTimeout)
+			if err := t.Send(zeros[:size], limit); err != ErrTimeout {
+				s.t.Fatalf("send of %d octets in %v ended with %v, wanted: %v", size, limit, err, ErrTimeout)
 			}
 		}
 		for j := range 10 {
 			s.must(s.expectBack(t, fmt.Appendf(nil, "small %2d", j), time.Second))
 		}
-		s.must(t.close())
+		s.must(t.Close())
 		s.phase("tunnelling")
 	}
 }
@@ -132,13 +136,13 @@ func tunnelsOverload(size int, limit time.Duration) func(*scene) {
 func tunnelEchoes(messages int) func(*scene) {
 	return func(s *scene) {
 		messages := s.many(messages)
-		p := s.join(&service{tunnel: s.echoTunnel(time.Second)})
-		t, err := p.open(s.within(time.Second))
+		p := s.join(&Service{Tunnel: s.echoTunnel(time.Second)})
+		t, err := p.Open(s.lib.cluster, s.within(time.Second))
 		s.must(err)
 		for j := range messages {
 			s.must(s.expectBack(t, []byte(s.text(0, j)), time.Second))
 		}
-		s.must(t.close())
+		s.must(t.Close())
 	}
 }
 
@@ -148,9 +152,9 @@ func tunnelFlood(messages int) func(*scene) {
 	return func(s *scene) {
 		messages := s.many(messages)
 		read := make(chan error, 1)
-		p := s.join(&service{tunnel: func(t *tunnel) {
+		p := s.join(&Service{Tunnel: func(t Tunnel) {
 			for j := range messages {
-				got, err := t.receive(s.within(time.Second))
+				got, err := t.Receive(s.within(time.Second))
 				if err == nil && string(got) != s.text(0, j) {
 					err = fmt.Errorf("came %q, wanted %q", got, s.text(0, j))
 				}
@@ -159,25 +163,25 @@ func tunnelFlood(messages int) func(*scene) {
 					return
 				}
 			}
-			once(s, read, t.close())
+			once(s, read, t.Close())
 		}})
-		t, err := p.open(s.within(time.Second))
+		t, err := p.Open(s.lib.cluster, s.within(time.Second))
 		s.must(err)
 		for j := range messages {
-			s.must(t.send([]byte(s.text(0, j)), s.within(time.Second)))
+			s.must(t.Send([]byte(s.text(0, j)), s.within(time.Second)))
 		}
-		s.must(t.close())
+		s.must(t.Close())
 		s.must(await(s, p, read))
 	}
 }
 
 // await takes from c what a handler of p puts there.
-func await[T any](s *scene, p *program, c <-chan T) (v T) {
+func await[T any](s *scene, p Program, c <-chan T) (v T) {
 	s.t.Helper()
 	select {
 	case v = <-c:
-	case <-p.ended:
-		s.t.Fatalf("%s: %v", p.name, p.lost())
+	case <-p.Done():
+		s.t.Fatalf("service ended: %v", p.Err())
 	}
 	return v
 }
@@ -203,9 +207,9 @@ const (
 // once, and both ends can close at once.
 func interrupts(what act, where side) func(*scene) {
 	return func(s *scene) {
-		accepted := make(chan *tunnel, 1)
-		p := s.join(&service{tunnel: func(t *tunnel) { once(s, accepted, t) }, discard: 1})
-		initiator, err := p.open(s.within(time.Second))
+		accepted := make(chan Tunnel, 1)
+		p := s.join(&Service{Tunnel: func(t Tunnel) { once(s, accepted, t) }, Discard: 1})
+		initiator, err := p.Open(s.lib.cluster, s.within(time.Second))
 		s.must(err)
 		acceptor := await(s, p, accepted)
 		if what == sending {
@@ -214,10 +218,10 @@ func interrupts(what act, where side) func(*scene) {
 		stuck := make(chan error, 1)
 		s.work.Go(func() {
 			if what == sending {
-				stuck <- initiator.sendZeros(1<<20, 0)
+				stuck <- initiator.Send(zeros[:1<<20], 0)
 				return
 			}
-			_, err := initiator.receive(0)
+			_, err := initiator.Receive(0)
 			stuck <- err
 		})
 		time.Sleep(250 * ms)
@@ -227,27 +231,27 @@ func interrupts(what act, where side) func(*scene) {
 		}
 		s.began = time.Now() // the blocked send before is no part of a phase
 		s.promptly("close by the first end", func() error {
-			if err := first.close(); err != nil {
+			if err := first.Close(); err != nil {
 				return err
 			}
-			if err := <-stuck; err != errClosed {
-				return fmt.Errorf("interrupted operation ended with %v, wanted: %v", err, errClosed)
+			if err := <-stuck; err != ErrClosed {
+				return fmt.Errorf("interrupted operation ended with %v, wanted: %v", err, ErrClosed)
 			}
 			return nil
 		})
-		s.promptly("close by the second end", second.close)
+		s.promptly("close by the second end", second.Close)
 		s.phase("closing")
 	}
 }
 
 // fill sends on t, whose other end does not receive, until a message has been
 // blocked for a second.
-func (s *scene) fill(t *tunnel) {
+func (s *scene) fill(t Tunnel) {
 	const most = 128 // MiB: what the acceptor allows, and as much again
 	start := time.Now()
 	for sent := 0; ; sent++ {
-		err := t.sendZeros(1<<20, time.Second)
-		if err == errTimeout {
+		err := t.Send(zeros[:1<<20], time.Second)
+		if err == ErrTimeout {
 			break
 		}
 		s.must(err)

@@ -2,6 +2,7 @@ package conform
 
 import (
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,7 +16,7 @@ import (
 var Strict bool
 
 // A scene is one performance of an expectation: the programs that take part and
-// their goroutines.
+// its goroutines.
 type scene struct {
 	t    testing.TB
 	node *Node
@@ -24,7 +25,9 @@ type scene struct {
 	work sync.WaitGroup // goroutines
 
 	mu       sync.Mutex
-	programs []*program
+	cast     int // programs that took the stage
+	programs []Program
+	conns    []net.Conn
 	ending   bool // what breaks now is no failure
 	failures int
 	began    time.Time // of the phase; the playing goroutine's own
@@ -53,6 +56,7 @@ func (l *library) perform(t testing.TB, n *Node, e expectation) {
 	if took := time.Since(start); l.total > 0 && took > s.within(l.total) {
 		t.Fatalf("took %v, the limit is %v", took, s.within(l.total))
 	}
+	s.work.Wait() // what still goes wrong is no less a failure
 }
 
 // exact reports whether limits are those of the libraries.
@@ -85,15 +89,69 @@ func (s *scene) many(n int) int {
 	return n / 5
 }
 
-// add takes note of a program and names it.
-func (s *scene) add(p *program) string {
+// attach attaches a program, as a service of the library's cluster if svc is
+// given, with the node's Attach function or else a raw one. The service gets
+// handlers that fail the scene in place of those it has not.
+func (s *scene) attach(svc *Service) (p Program, err error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.programs = append(s.programs, p)
-	if p.service != nil {
-		return fmt.Sprintf("service %d", len(s.programs))
+	s.cast++
+	name := fmt.Sprintf("client %d", s.cast)
+	if svc != nil {
+		name = fmt.Sprintf("service %d", s.cast)
 	}
-	return fmt.Sprintf("client %d", len(s.programs))
+	s.mu.Unlock()
+	if svc != nil {
+		svc.Cluster = s.lib.cluster
+		s.expectNoMore(name, svc)
+	}
+	if s.node.Attach == nil {
+		p, err = s.attachRaw(name, svc)
+	} else {
+		p, err = s.node.Attach(func() (net.Conn, error) { return s.tap(name) }, svc)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s is not attached: %w", name, err)
+	}
+	s.mu.Lock()
+	s.programs = append(s.programs, p)
+	s.mu.Unlock()
+	s.work.Go(func() {
+		<-p.Done()
+		if err := p.Err(); err != ErrClosed {
+			s.errorf("%s ended: %v", name, err)
+		}
+	})
+	return p, nil
+}
+
+// expectNoMore gives svc, the service called name, the handlers it has not.
+func (s *scene) expectNoMore(name string, svc *Service) {
+	if svc.Broadcast == nil {
+		svc.Broadcast = func(body string) { s.errorf("%s: stray broadcast %.60q", name, body) }
+	}
+	if svc.Request == nil {
+		svc.Request = func(r *Call) {
+			s.errorf("%s: stray request %.60q", name, r.Body)
+			r.Fail("stray request")
+		}
+	}
+	if svc.Tunnel == nil {
+		svc.Tunnel = func(t Tunnel) {
+			s.errorf("%s: stray tunnel", name)
+			t.Close()
+		}
+	}
+}
+
+// dial opens a connection to the node.
+func (s *scene) dial() (net.Conn, error) {
+	conn, err := s.node.Dial()
+	if err == nil {
+		s.mu.Lock()
+		s.conns = append(s.conns, conn)
+		s.mu.Unlock()
+	}
+	return conn, err
 }
 
 // errorf fails the case, unless what happens is only its end. Of many failures
@@ -109,18 +167,10 @@ func (s *scene) errorf(format string, args ...any) {
 	}
 }
 
-// close closes all programs that are still open, at once and in order.
+// close closes all programs, at once and in order.
 func (s *scene) close() {
 	s.t.Helper()
-	var open []*program
-	for _, p := range s.programs {
-		p.mu.Lock()
-		if !p.closing {
-			open = append(open, p)
-		}
-		p.mu.Unlock()
-	}
-	s.all(len(open), func(i int) error { return open[i].close() })
+	s.all(len(s.programs), func(i int) error { return s.programs[i].Close() })
 	s.phase("closing")
 }
 
@@ -130,6 +180,9 @@ func (s *scene) end() {
 	s.ending = true
 	s.mu.Unlock()
 	s.abort()
+	for _, p := range s.programs {
+		p.Close()
+	}
 	s.work.Wait()
 }
 
@@ -137,8 +190,8 @@ func (s *scene) end() {
 func (s *scene) abort() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, p := range s.programs {
-		p.conn.Close()
+	for _, c := range s.conns {
+		c.Close()
 	}
 }
 
@@ -185,7 +238,7 @@ func (s *scene) must(err error) {
 }
 
 // join attaches a program, see attach.
-func (s *scene) join(svc *service) *program {
+func (s *scene) join(svc *Service) Program {
 	s.t.Helper()
 	p, err := s.attach(svc)
 	s.must(err)

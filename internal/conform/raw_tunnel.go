@@ -11,10 +11,9 @@ import (
 // application of a tunnel's end.
 const window = 64 << 20
 
-// A tunnel is an end of a tunnel as the libraries keep it. One goroutine may
-// send while another receives.
-type tunnel struct {
-	p       *program
+// A rawTunnel is an end of a tunnel as the libraries in use keep it.
+type rawTunnel struct {
+	p       *raw
 	id      uint64
 	discard int           // larger messages are received without their octets, 0: none
 	result  chan bool     // whether building it timed out
@@ -39,8 +38,8 @@ type parcel struct {
 }
 
 // newTunnel makes an end with an id of its own; the caller holds p.mu.
-func (p *program) newTunnel() *tunnel {
-	t := &tunnel{
+func (p *raw) newTunnel() *rawTunnel {
+	t := &rawTunnel{
 		p:       p,
 		id:      p.nextEnd,
 		result:  make(chan bool, 1),
@@ -53,14 +52,12 @@ func (p *program) newTunnel() *tunnel {
 	return t
 }
 
-// open builds a tunnel to a member of the library's cluster. The error may be
-// errTimeout.
-func (p *program) open(timeout time.Duration) (*tunnel, error) {
+func (p *raw) Open(cluster string, timeout time.Duration) (Tunnel, error) {
 	p.mu.Lock()
 	t := p.newTunnel()
 	p.mu.Unlock()
 	start := time.Now()
-	if err := p.write(tunnelInit(t.id, p.scene.lib.cluster, uint64(timeout.Milliseconds()))); err != nil {
+	if err := p.write(tunnelInit(t.id, cluster, uint64(timeout.Milliseconds()))); err != nil {
 		return nil, err
 	}
 	select {
@@ -69,54 +66,41 @@ func (p *program) open(timeout time.Duration) (*tunnel, error) {
 		case timedOut && took < timeout:
 			return nil, fmt.Errorf("build of tunnel %d of %s timed out after %v, its time was %v", t.id, p.name, took, timeout)
 		case timedOut:
-			return nil, errTimeout
+			return nil, ErrTimeout
 		}
 		return t, p.write(tunnelAllow(t.id, window))
 	case <-p.ended:
-		return nil, fmt.Errorf("build of tunnel %d of %s: %w", t.id, p.name, p.lost())
+		return nil, fmt.Errorf("build of tunnel %d of %s: %w", t.id, p.name, p.err)
 	}
 }
 
-// send sends body as one message. When it takes longer than limit, it leaves the
-// message unfinished and returns errTimeout; with limit 0 it waits for ever. Once
-// the tunnel is closed it returns errClosed.
-func (t *tunnel) send(body []byte, limit time.Duration) error {
-	return t.transfer(len(body), limit, func(off, n int) []byte { return body[off : off+n] })
-}
-
-// sendZeros is send for a message of zeros, without having it in memory.
-func (t *tunnel) sendZeros(size int, limit time.Duration) error {
-	return t.transfer(size, limit, func(_, n int) []byte { return zeros[:n] })
-}
-
-var zeros [relaywire.ChunkLimit]byte
-
-func (t *tunnel) transfer(size int, limit time.Duration, part func(off, n int) []byte) error {
+func (t *rawTunnel) Send(body []byte, limit time.Duration) error {
 	expired := after(limit)
-	announced := uint64(size)
-	for off := 0; off < size; {
-		n := min(size-off, relaywire.ChunkLimit)
+	announced := uint64(len(body))
+	for len(body) > 0 {
+		n := min(len(body), relaywire.ChunkLimit)
 		if err := t.spend(n, expired); err != nil {
 			return err
 		}
-		if err := t.p.write(message{Op: relaywire.TunnelTransfer, ID: t.id, Size: announced, Body: part(off, n)}); err != nil {
+		if err := t.p.write(message{Op: relaywire.TunnelTransfer, ID: t.id, Size: announced, Body: body[:n]}); err != nil {
 			return err
 		}
-		off += n
+		body = body[n:]
 		announced = 0
-		t.pace(n)
+		t.unpaced += n
+		t.p.scene.pace(&t.unpaced)
 	}
 	return nil
 }
 
 // spend waits for credit for n octets and takes it.
-func (t *tunnel) spend(n int, expired <-chan time.Time) error {
+func (t *rawTunnel) spend(n int, expired <-chan time.Time) error {
 	for {
 		select {
 		case <-expired:
-			return errTimeout
+			return ErrTimeout
 		case <-t.ended:
-			return errClosed
+			return ErrClosed
 		default:
 		}
 		t.p.mu.Lock()
@@ -131,28 +115,16 @@ func (t *tunnel) spend(n int, expired <-chan time.Time) error {
 		select {
 		case <-t.allowed:
 		case <-expired:
-			return errTimeout
+			return ErrTimeout
 		case <-t.ended:
 		case <-t.p.ended:
-			return t.p.lost()
+			return t.p.err
 		}
 	}
 }
 
-// pace keeps a sender to the library's rate in invented time, where the network
-// would carry any message in no time at all. Over sockets the machine does.
-func (t *tunnel) pace(n int) {
-	if t.unpaced += n; t.unpaced < relaywire.ChunkLimit || !t.p.scene.node.virtual {
-		return
-	}
-	time.Sleep(time.Duration(t.unpaced) * time.Second / time.Duration(t.p.scene.lib.rate))
-	t.unpaced = 0
-}
-
-// receive returns the next message and lets the node send as much again. After
-// limit it returns errTimeout, with limit 0 it waits for ever. Once the tunnel is
-// closed and all messages are taken it returns errClosed.
-func (t *tunnel) receive(limit time.Duration) ([]byte, error) {
+// Receive lets the node send as much again as it returns.
+func (t *rawTunnel) Receive(limit time.Duration) ([]byte, error) {
 	expired := after(limit)
 	closed := false
 	for {
@@ -169,23 +141,21 @@ func (t *tunnel) receive(limit time.Duration) ([]byte, error) {
 		}
 		t.p.mu.Unlock()
 		if closed {
-			return nil, errClosed
+			return nil, ErrClosed
 		}
 		select {
 		case <-t.arrived:
 		case <-t.ended:
 			closed = true // but messages may have come before
 		case <-t.p.ended:
-			return nil, t.p.lost()
+			return nil, t.p.err
 		case <-expired:
-			return nil, errTimeout
+			return nil, ErrTimeout
 		}
 	}
 }
 
-// close closes the tunnel, if the other end did not, and waits for the node's
-// word or for the end of the connection. It fails if a reason is given.
-func (t *tunnel) close() error {
+func (t *rawTunnel) Close() error {
 	t.p.mu.Lock()
 	first := !t.closing && t.p.tunnels[t.id] == t
 	t.closing = true
@@ -206,7 +176,7 @@ func (t *tunnel) close() error {
 }
 
 // take handles a chunk; the caller holds p.mu.
-func (t *tunnel) take(m *message) {
+func (t *rawTunnel) take(m *message) {
 	if m.Size > 0 {
 		if abandoned := t.partial.size - t.missing; t.missing > 0 {
 			// From elsewhere, since the reader must not block.
