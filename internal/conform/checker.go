@@ -54,7 +54,7 @@ func (c *Checker) wrong(m *relaywire.Message) error {
 			return errors.New("second Init")
 		}
 		if string(m.Magic) != relaywire.ClientMagic || string(m.Version) != relaywire.Version {
-			return fmt.Errorf("Init with magic string %q, version %q", m.Magic, m.Version)
+			return fmt.Errorf("an Init with magic string %q, version %q", m.Magic, m.Version)
 		}
 	case relaywire.Close:
 		if c.closing {
