@@ -9,11 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -65,9 +62,11 @@ each event from its publication to the handler of each subscriber.`, (*bench).pu
 		benchCommand("broadcast", "Measure broadcasts", "iris bench broadcast --members 4",
 			`Broadcasts to its own members as fast as it can, and takes the time of each message
 from sending to the handler of each member.`, (*bench).broadcast),
-		benchCommand("tunnel", "Measure a tunnel", "iris bench tunnel --size 64K",
+		benchCommand("tunnel", "Measure a tunnel", `iris bench tunnel --size 1K
+iris bench tunnel --cluster echo`,
 			`Sends messages through a tunnel to a member of its own as fast as it can, and takes
-the time of each from sending to its arrival.`, (*bench).tunnel),
+the time of each from sending to its arrival. With --cluster it takes the time to
+its return: the member is to send each back, as "iris serve --echo" does.`, (*bench).tunnel),
 	)
 	return cmd
 }
@@ -91,6 +90,7 @@ it a failure.`, Args: noArgs}
 		f.Var(&o.receivers, "members", "how many members there are")
 	case "tunnel":
 		o.size = 64 << 10
+		f.StringVar(&o.cluster, "cluster", "", "open the tunnel to a member of `CLUSTER` instead")
 	}
 	f.Var(&o.size, "size", "octets of a message")
 	f.BoolVar(&o.progress, "progress", false, "tell each second how far it is; on a terminal that is the default")
@@ -114,9 +114,8 @@ func (o *benchFlags) run(cmd *cobra.Command, name string, load func(*bench) erro
 	if o.count != 0 {
 		limit = benchMost
 	}
-	stopped, cancel := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-	defer cancel()
-	sending, cancel := context.WithTimeout(stopped, limit)
+	defer untilSignal(cmd)()
+	sending, cancel := context.WithTimeout(cmd.Context(), limit)
 	defer cancel()
 	var random [8]byte
 	rand.Read(random[:])
@@ -145,6 +144,7 @@ func (o *benchFlags) run(cmd *cobra.Command, name string, load func(*bench) erro
 		err = f.write(cmd.OutOrStdout())
 	}
 	if err == nil && f.Lost > 0 {
+		o.json = false // its object tells it already
 		err = fmt.Errorf("%d of %d messages were lost: see \"iris status\" for what the node dropped", f.Lost, f.Sent*int64(f.Receivers))
 	}
 	return err
@@ -176,10 +176,12 @@ type receiver struct {
 }
 
 func (b *bench) receiver() *receiver {
-	r := &receiver{bench: b, times: hdrhistogram.New(100, int64(time.Minute), 3)}
+	r := &receiver{bench: b, times: newTimes()}
 	b.receivers = append(b.receivers, r)
 	return r
 }
+
+func newTimes() *hdrhistogram.Histogram { return hdrhistogram.New(100, int64(time.Minute), 3) }
 
 // attach returns what config, one of Connect and Register, gives.
 func (b *bench) attach(attach func(ctx context.Context) (*iris.Client, error)) (*iris.Client, error) {
@@ -212,6 +214,19 @@ func (r *receiver) take(msg []byte) {
 	select {
 	case b.moved <- struct{}{}:
 	default:
+	}
+}
+
+// takeAll takes what comes out of t until it is closed.
+func (r *receiver) takeAll(ctx context.Context, t *iris.Tunnel) {
+	for {
+		msg, err := t.Recv(ctx)
+		if err != nil {
+			return
+		}
+		if len(msg) == int(r.bench.size) { // others are not ours
+			r.take(msg)
+		}
 	}
 }
 
@@ -283,15 +298,7 @@ type benchMember struct {
 
 func (m benchMember) HandleBroadcast(_ context.Context, msg []byte) { m.take(msg) }
 
-func (m benchMember) HandleTunnel(ctx context.Context, t *iris.Tunnel) {
-	for {
-		msg, err := t.Recv(ctx)
-		if err != nil {
-			return
-		}
-		m.take(msg)
-	}
-}
+func (m benchMember) HandleTunnel(ctx context.Context, t *iris.Tunnel) { m.takeAll(ctx, t) }
 
 func (b *bench) broadcast() error {
 	for range b.benchFlags.receivers {
@@ -307,27 +314,38 @@ func (b *bench) broadcast() error {
 }
 
 func (b *bench) tunnel() error {
-	if err := b.register(b.name, benchMember{receiver: b.receiver()}); err != nil {
-		return err
+	r := b.receiver()
+	if b.cluster == "" {
+		if err := b.register(b.name, benchMember{receiver: r}); err != nil {
+			return err
+		}
 	}
 	client, err := b.attach(b.config.Connect)
 	if err != nil {
 		return err
 	}
-	t, err := client.Tunnel(b.sending, b.name)
+	opening, cancel := context.WithTimeout(b.sending, time.Duration(b.timeout))
+	defer cancel()
+	t, err := client.Tunnel(opening, cmp.Or(b.cluster, b.name))
 	if err != nil {
 		return err
 	}
+	var work sync.WaitGroup
+	defer work.Wait()
 	defer t.Close()
-	return b.stream(t.Send)
+	if b.cluster != "" {
+		work.Go(func() { r.takeAll(context.Background(), t) })
+	}
+	err = b.stream(t.Send)
+	if errors.Is(err, io.EOF) {
+		err = fmt.Errorf("the member of %s closed the tunnel: name a cluster that sends back what it gets", printable(b.cluster))
+	}
+	return err
 }
 
 func (b *bench) requests() error {
-	cluster := b.cluster
-	if cluster == "" {
-		cluster = b.name
-		echo := iris.HandlerFunc(func(_ context.Context, body []byte) ([]byte, error) { return body, nil })
-		if err := b.register(cluster, echo); err != nil {
+	if b.cluster == "" {
+		if err := b.register(b.name, echo{}); err != nil {
 			return err
 		}
 	}
@@ -339,7 +357,7 @@ func (b *bench) requests() error {
 	b.began = time.Now()
 	failed := make(chan error, b.outstanding)
 	for range b.outstanding {
-		go func() { failed <- b.request(client, cluster, r) }()
+		go func() { failed <- b.request(client, cmp.Or(b.cluster, b.name), r) }()
 	}
 	for range b.outstanding {
 		err = cmp.Or(<-failed, err)
@@ -412,13 +430,13 @@ type figures struct {
 }
 
 func (b *bench) figures(name string) figures {
-	times := b.receivers[0].times
+	times := newTimes()
 	f := figures{Bench: name, Size: int64(b.size), Receivers: len(b.receivers), Sent: b.sent.Load()}
-	for i, r := range b.receivers {
+	for _, r := range b.receivers {
 		f.Arrived += r.arrived.Load()
-		if i > 0 {
-			times.Merge(r.times)
-		}
+		r.mu.Lock()
+		times.Merge(r.times)
+		r.mu.Unlock()
 	}
 	f.Lost = f.Sent*int64(len(b.receivers)) - f.Arrived
 	if f.Arrived == 0 {

@@ -9,8 +9,10 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 	"unicode/utf8"
 
@@ -35,7 +37,6 @@ type clientFlags struct {
 // by jsonHelp; where that is empty there is no such flag.
 func (o *clientFlags) complete(cmd *cobra.Command, jsonHelp string, run func(*cobra.Command, []string) error) *cobra.Command {
 	o.port, o.timeout = node.DefaultPort, span(10*time.Second)
-	cmd.Long = strings.TrimSpace(cmd.Long) + "\n\n" + exitHelp
 	f := cmd.Flags()
 	f.SortFlags = false
 	if jsonHelp != "" {
@@ -50,6 +51,9 @@ func (o *clientFlags) complete(cmd *cobra.Command, jsonHelp string, run func(*co
 			return usageError{errors.New("nothing is answered within no time: give --timeout a longer one")}
 		}
 		err := run(cmd, args)
+		if errors.Is(err, context.Canceled) {
+			return nil // a signal ended it: see untilSignal
+		}
 		if err != nil && o.json && exitStatus(err) != statusUsage {
 			err = errors.Join(err, writeJSON(cmd.OutOrStdout(), map[string]any{"error": errorText(err), "code": exitStatus(err)}))
 		}
@@ -71,7 +75,12 @@ func (o *clientFlags) config(cmd *cobra.Command) (iris.Config, error) {
 	case address && port:
 		return c, usageError{errors.New("--address and --port both say where the node is: leave out one")}
 	case address, o.address != "" && !port:
-		c.Address = o.address
+		if !strings.ContainsAny(o.address, ":/") {
+			return c, usageError{fmt.Errorf("%q is no address: give HOST:PORT or the path of a Unix socket, or --port", o.address)}
+		}
+		if c.Address = o.address; !strings.Contains(o.address, ":") {
+			c.Address = absolute(o.address)
+		}
 	case socket != "" && socket != none && !port:
 		c.Address = absolute(socket)
 	case o.port == 0:
@@ -82,6 +91,14 @@ func (o *clientFlags) config(cmd *cobra.Command) (iris.Config, error) {
 		c.Address = o.port.String()
 	}
 	return c, nil
+}
+
+// untilSignal has SIGINT and SIGTERM end the context of cmd, until stop is called.
+// A command that its context ends has done what it was to do.
+func untilSignal(cmd *cobra.Command) (stop context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	cmd.SetContext(ctx)
+	return stop
 }
 
 // withTimeout returns the context for one answer.

@@ -1,8 +1,9 @@
 package main
 
 import (
-	"fmt"
+	"errors"
 	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -33,19 +34,15 @@ iris completion fish >~/.config/fish/completions/iris.fish`,
 		Long: `Writes to standard output what makes a shell complete commands and flags of iris.
 Bash needs its package bash-completion, and zsh a "compinit" in ~/.zshrc.`,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return fmt.Errorf("name one shell: %v", names)
+			if len(args) != 1 || !slices.Contains(names, args[0]) {
+				return errors.New("name one shell: bash, zsh, fish or powershell")
 			}
 			return nil
 		},
 		ValidArgsFunction: cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			for _, s := range shells {
-				if s.name == args[0] {
-					return s.generate(cmd.Root(), cmd.OutOrStdout())
-				}
-			}
-			return usageError{fmt.Errorf("no completion for %q: there is one for %v", args[0], names)}
+			s := shells[slices.Index(names, args[0])]
+			return s.generate(cmd.Root(), cmd.OutOrStdout())
 		},
 	}
 }

@@ -28,7 +28,8 @@ const (
 // exitHelp tells the exit statuses of all commands.
 const exitHelp = `Exit status: 0 success, 1 failure, 2 wrong use of the command, 3 no answer in
 time, 4 the member that was asked answered with a fault, 5 no node: none answers,
-it lets us not in, or the connection to it was lost.`
+it lets us not in, or the connection to it was lost.
+`
 
 func main() {
 	os.Exit(run(os.Args[1:]))
@@ -51,11 +52,14 @@ func run(args []string) int {
 		err = usageError{err}
 	}
 	status, hint := exitStatus(err), ""
-	if status == statusUsage {
+	switch status {
+	case statusUsage:
 		if cmd.Name() == "help" {
 			cmd = root // which lists the commands
 		}
 		hint = fmt.Sprintf("; see %q", cmd.CommandPath()+" --help")
+	case statusTimeout:
+		hint = `; "iris status" shows who is there, --timeout gives it longer`
 	}
 	fmt.Fprintf(os.Stderr, "iris: %s%s\n", errorText(err), hint)
 	return status
@@ -64,10 +68,14 @@ func run(args []string) int {
 // A usageError is wrong use of a command that shows only once it runs.
 type usageError struct{ error }
 
+// A noNodeError tells that there is no node to ask.
+type noNodeError struct{ error }
+
 // exitStatus returns the status to exit with for err, which is not nil.
 func exitStatus(err error) int {
 	var (
 		wrong  usageError
+		nobody noNodeError
 		fault  *iris.RemoteError
 		denied *iris.DeniedError
 	)
@@ -76,7 +84,7 @@ func exitStatus(err error) int {
 		return statusUsage
 	case errors.As(err, &fault):
 		return statusFault
-	case errors.As(err, &denied), isAny(err, iris.ErrNoNode, iris.ErrNotIris, iris.ErrUntrusted, iris.ErrLost):
+	case errors.As(err, &nobody), errors.As(err, &denied), isAny(err, iris.ErrNoNode, iris.ErrNotIris, iris.ErrUntrusted, iris.ErrLost):
 		return statusNoNode
 	case errors.Is(err, iris.ErrTimeout):
 		return statusTimeout
@@ -101,7 +109,6 @@ func newRoot() *cobra.Command {
 		Long: `Iris carries messages between programs that know each other by name only.
 A node runs on the host, and programs attach to it.
 
-` + exitHelp + `
 Data goes to standard output, all else to standard error.
 
 The flags of earlier nodes start a node too:
@@ -111,9 +118,8 @@ The flags of earlier nodes start a node too:
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 
-		SilenceErrors:              true,
-		SilenceUsage:               true,
-		SuggestionsMinimumDistance: 2,
+		SilenceErrors: true,
+		SilenceUsage:  true,
 	}
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { writeHelp(cmd.OutOrStdout(), cmd) })
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
@@ -133,6 +139,14 @@ The flags of earlier nodes start a node too:
 		Use:     "help [COMMAND]",
 		Short:   "Explain a command",
 		Example: "iris help node",
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) (names []string, _ cobra.ShellCompDirective) {
+			if cmd, _, err := root.Find(args); err == nil {
+				for _, c := range cmd.Commands() {
+					names = append(names, cobra.CompletionWithDesc(c.Name(), c.Short))
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			cmd, rest, err := root.Find(args)
 			if err == nil {
@@ -158,6 +172,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	if !cmd.HasSubCommands() {
 		return fmt.Errorf("unexpected argument %q", args[0])
 	}
+	cmd.SuggestionsMinimumDistance = 2
 	if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
 		return fmt.Errorf("unknown command %q (did you mean %q?)", args[0], like[0])
 	}
@@ -185,7 +200,8 @@ func writeHelp(w io.Writer, cmd *cobra.Command) {
 			}
 		}
 		fmt.Fprintf(w, "\n%q explains one.\n", cmd.CommandPath()+" COMMAND --help")
-		return
+	} else {
+		fmt.Fprintf(w, "\nFlags:\n%s", cmd.LocalFlags().FlagUsages())
 	}
-	fmt.Fprintf(w, "\nFlags:\n%s", cmd.LocalFlags().FlagUsages())
+	fmt.Fprintf(w, "\n%s", exitHelp)
 }

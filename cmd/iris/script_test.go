@@ -30,8 +30,10 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"iris":    main,
-		"program": programMain,
+		"iris":     main,
+		"program":  programMain,
+		"stranger": strangerMain,
+		"tcpecho":  tcpechoMain,
 	})
 }
 
@@ -47,9 +49,10 @@ func TestMain(m *testing.M) {
 //	mode PATH OCTAL                  check the permissions of a file
 //	profile PATH TYPE                check that a file is a profile with samples of a type
 //
-// The program "program" attaches to a node: see programMain. What scripts start
-// has the environment of setup; "env" sets more. All that nodes write by default
-// is below $PRIVATE, a directory that nobody else can change.
+// The program "program" attaches to a node, "tcpecho" knows nothing of nodes, and
+// "stranger" is not to be trusted: see programMain and those after it. What
+// scripts start has the environment of setup; "env" sets more. All that nodes
+// write by default is below $PRIVATE, a directory that nobody else can change.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
@@ -428,4 +431,81 @@ func (p *program) next() (relaywire.Message, error) {
 		}
 		p.in = append(p.in, buf[:n]...)
 	}
+}
+
+// tcpechoMain is a TCP server on a free port of loopback, which it prints. It
+// sends back what it gets. With an ADDRESS it is a client instead: it sends its
+// standard input, ends only that direction, and prints what comes back.
+func tcpechoMain() {
+	run := runTCPEcho
+	if len(os.Args) > 1 {
+		run = runTCPClient
+	}
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "tcpecho:", err)
+		os.Exit(1)
+	}
+}
+
+func runTCPEcho() error {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fmt.Println("listening on", l.Addr())
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer conn.Close()
+			io.Copy(conn, conn)
+		}()
+	}
+}
+
+func runTCPClient() error {
+	conn, err := net.Dial("tcp", os.Args[1])
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	received := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(os.Stdout, conn)
+		received <- err
+	}()
+	if _, err := io.Copy(conn, os.Stdin); err != nil {
+		return err
+	}
+	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+		return err
+	}
+	return <-received
+}
+
+// strangerMain listens on the Unix socket PATH as a user that root does not
+// trust, and never answers.
+func strangerMain() {
+	if err := runStranger(os.Args[1]); err != nil {
+		fmt.Fprintln(os.Stderr, "stranger:", err)
+		os.Exit(1)
+	}
+	fmt.Println("listening")
+	select {}
+}
+
+func runStranger(path string) error {
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		return err
+	}
+	if err := syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}); err != nil {
+		return err
+	}
+	if err := syscall.Setuid(12345); err != nil { // listen notes who serves
+		return err
+	}
+	return syscall.Listen(fd, 1)
 }

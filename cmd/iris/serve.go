@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -27,6 +28,8 @@ type serveFlags struct {
 	threads count
 	queue   size
 	drain   span
+
+	work sync.WaitGroup // commands that run
 }
 
 func newServeCommand() *cobra.Command {
@@ -41,9 +44,9 @@ iris serve echo --echo`,
 
   -- COMMAND   runs COMMAND for each request, with the request on its standard
                input. The reply is its standard output, as it is; with an exit
-               status other than 0 it is a fault that tells the status and the
-               last line of standard error. The command is killed when the
-               time of the request is over. IRIS_CLUSTER names the cluster.
+               status other than 0 it is a fault that tells the status and how
+               standard error begins. The command is killed when the time of
+               the request is over. IRIS_CLUSTER names the cluster.
   --forward    connects each tunnel to a TCP server, and copies both ways.
                "iris tunnel --listen" is the other end.
   --echo       answers each request with itself, and sends back each message of
@@ -103,6 +106,7 @@ func (o *serveFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	defer o.work.Wait() // for what the end of the client ends
 	defer client.Close()
 	fmt.Fprintf(cmd.ErrOrStderr(), "serving %s through %s\n", printable(cluster), place(config.Address))
 
@@ -113,6 +117,7 @@ func (o *serveFlags) run(cmd *cobra.Command, args []string) error {
 		return ended(client)
 	case <-signals:
 	}
+	fmt.Fprintln(cmd.ErrOrStderr(), "finishing what was begun: a second signal ends it at once")
 	return o.finish(cmd, client, signals)
 }
 
@@ -132,7 +137,7 @@ func (o *serveFlags) handler(cluster string, command []string, m member) (iris.H
 		if _, err := exec.LookPath(command[0]); err != nil {
 			return nil, err
 		}
-		ways = append(ways, runner{m, command, append(os.Environ(), "IRIS_CLUSTER="+cluster)})
+		ways = append(ways, runner{m, command, append(os.Environ(), "IRIS_CLUSTER="+cluster), &o.work})
 	}
 	if len(ways) != 1 {
 		return nil, usageError{errors.New("choose one way to serve: --echo, --forward HOST:PORT, or a command after --")}
@@ -226,45 +231,44 @@ type runner struct {
 	member
 	command []string
 	environ []string
+	work    *sync.WaitGroup
 }
 
-// lastWords is how much of standard error is looked at.
-const lastWords = 1 << 10
+// mostWords is how much of standard error is looked at.
+const mostWords = 1 << 10
 
 func (r runner) HandleRequest(ctx context.Context, body []byte) ([]byte, error) {
+	r.work.Add(1)
+	defer r.work.Done()
 	out := &capture{most: maxBody}
-	words := &capture{most: lastWords, last: true}
+	words := &capture{most: mostWords, cut: true}
 	cmd := exec.CommandContext(ctx, r.command[0], r.command[1:]...)
 	cmd.Env = r.environ
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(body), out, words
 	cmd.WaitDelay = time.Second // for those that it started and left behind
 	killAll(cmd)
 	err := cmd.Run()
-	text := strings.TrimSpace(string(words.b))
-	if text != "" {
+	if text := strings.TrimSpace(string(words.b)); text != "" {
 		r.talk.Printf("%s: %s", r.command[0], visible(text))
-	}
-	if err != nil && text != "" {
-		err = fmt.Errorf("%w: %s", err, text[strings.LastIndexByte(text, '\n')+1:])
+		if err != nil {
+			err = fmt.Errorf("%w: %s", err, text)
+		}
 	}
 	return out.b, err
 }
 
-// A capture keeps the last octets written to it, or all, as far as they are no
-// more than most.
+// A capture keeps what is written to it. More than most is cut off, or an error.
 type capture struct {
 	b    []byte
 	most int
-	last bool
+	cut  bool
 }
 
 func (c *capture) Write(p []byte) (int, error) {
-	c.b = append(c.b, p...)
-	if over := len(c.b) - c.most; over > 0 {
-		if !c.last {
-			return 0, fmt.Errorf("the reply is longer than the %s a message may have", octets(int64(c.most)))
-		}
-		c.b = append(c.b[:0], c.b[over:]...)
+	room := c.most - len(c.b)
+	if len(p) > room && !c.cut {
+		return 0, fmt.Errorf("the reply is longer than the %s a message may have", octets(int64(c.most)))
 	}
+	c.b = append(c.b, p[:min(len(p), room)]...)
 	return len(p), nil
 }

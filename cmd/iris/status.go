@@ -109,7 +109,7 @@ func askNode(talk io.Writer, stateFlag, net string, port int) (json.RawMessage, 
 	if port != 0 {
 		chosen += fmt.Sprintf(" on port %d", port)
 	}
-	return nil, fmt.Errorf(`no node%s keeps its state in %s: start one with "iris node --dev", or name the directory of another with --state`, chosen, state)
+	return nil, noNodeError{fmt.Errorf(`no node%s keeps its state in %s: start one with "iris node --dev", or name the directory of another with --state`, chosen, state)}
 }
 
 // findNodes asks every node with a directory in state that net and port choose.

@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 )
@@ -40,8 +37,7 @@ func (o *subscribeFlags) run(cmd *cobra.Command, args []string) error {
 	if o.raw && o.json {
 		return usageError{errors.New("--raw and --json are two forms of output: leave out one")}
 	}
-	stopped, cancel := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-	defer cancel()
+	defer untilSignal(cmd)()
 	attaching, cancel := o.withTimeout(cmd)
 	defer cancel()
 	client, err := o.connect(attaching, cmd)
@@ -73,7 +69,7 @@ func (o *subscribeFlags) run(cmd *cobra.Command, args []string) error {
 	fmt.Fprintf(cmd.ErrOrStderr(), "subscribed to %s\n", printable(topic))
 	select {
 	case err = <-printed:
-	case <-stopped.Done():
+	case <-cmd.Context().Done():
 	case <-client.Done():
 		err = ended(client)
 	}

@@ -1,15 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log"
 	"net"
-	"os"
-	"os/signal"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -53,12 +51,11 @@ when the member closes it or nothing has come for the time of --linger.`,
 }
 
 func (o *tunnelFlags) run(cmd *cobra.Command, args []string) error {
-	stopped, cancel := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-	defer cancel()
+	defer untilSignal(cmd)()
 	attaching, cancel := o.withTimeout(cmd)
 	defer cancel()
 	if o.listen != "" {
-		return o.forward(stopped, attaching, cmd, args[0])
+		return o.forward(attaching, cmd, args[0])
 	}
 	client, err := o.connect(attaching, cmd)
 	if err != nil {
@@ -70,15 +67,18 @@ func (o *tunnelFlags) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	defer t.Close()
-	_, err = carry(stopped, t, cmd.InOrStdin(), cmd.OutOrStdout(), time.Duration(o.linger))
-	if stopped.Err() != nil {
-		return nil
+	_, err = carry(cmd.Context(), t, cmd.InOrStdin(), cmd.OutOrStdout(), time.Duration(o.linger))
+	if errors.Is(err, iris.ErrBroken) {
+		// A node that ends breaks off its tunnels first.
+		ctx, cancel := o.withTimeout(cmd)
+		defer cancel()
+		err = cmp.Or(client.Flush(ctx), err)
 	}
 	return err
 }
 
-// forward opens a tunnel to cluster for each TCP connection, until ctx is done.
-func (o *tunnelFlags) forward(ctx, attaching context.Context, cmd *cobra.Command, cluster string) error {
+// forward opens a tunnel to cluster for each TCP connection, until a signal.
+func (o *tunnelFlags) forward(attaching context.Context, cmd *cobra.Command, cluster string) error {
 	if err := o.checkListen(); err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func (o *tunnelFlags) forward(ctx, attaching context.Context, cmd *cobra.Command
 	talk := log.New(cmd.ErrOrStderr(), "iris: ", 0)
 	fmt.Fprintf(cmd.ErrOrStderr(), "listening on %v for %s\n", l.Addr(), printable(cluster))
 
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(cmd.Context())
 	var conns sync.WaitGroup
 	defer conns.Wait()
 	defer cancel() // ends them
