@@ -96,7 +96,7 @@ func (t table) write(w io.Writer, rounds []round) {
 		for _, f := range []figure{hubTime, allTime} {
 			row.figure = f
 			ours, theirs, _ := row.spreads(rounds)
-			fmt.Fprintf(w, " %s | %s |", number(ours.median), number(theirs.median))
+			fmt.Fprintf(w, " %s | %s |", ours.middle(), theirs.middle())
 		}
 		fmt.Fprintln(w)
 	}

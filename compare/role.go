@@ -106,8 +106,9 @@ func obey(program requester) error {
 		l, ok := loads[o.Load]
 		var err error
 		if !ok {
-			l, err = newLoad(o.Load, program)
-			loads[o.Load] = l
+			if l, err = newLoad(o.Load, program); err == nil {
+				loads[o.Load] = l
+			}
 		}
 		if err == nil {
 			a.Result, err = o.carryOut(l)

@@ -32,7 +32,15 @@ func (s spread) String() string {
 	if s == (spread{}) {
 		return "-"
 	}
-	return fmt.Sprintf("%s (%s..%s)", number(s.median), number(s.least), number(s.most))
+	return fmt.Sprintf("%s (%s..%s)", s.middle(), number(s.least), number(s.most))
+}
+
+// middle writes the median alone.
+func (s spread) middle() string {
+	if s == (spread{}) {
+		return "-"
+	}
+	return number(s.median)
 }
 
 // number writes x with three digits, or all it has before the point.

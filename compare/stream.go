@@ -158,7 +158,7 @@ func (w *window) await(messages int64, limit time.Duration) error {
 		bad, least := w.bad, slices.Min(w.acked)
 		w.mu.Unlock()
 		if bad {
-			return fmt.Errorf("a message was lost, or came twice or out of order; acknowledged are %v", w.acked)
+			return fmt.Errorf("a message was lost, or came twice or out of order, after the slowest receiver had acknowledged %d", least)
 		}
 		if least >= messages {
 			return nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,11 +42,12 @@ func TestStreamStaysWithinTheWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var receivers [2]receiver
 		w := newWindow(len(receivers))
-		most, taken := int64(0), int64(0)
+		most := int64(0)
+		var taken atomic.Int64
 		messages := make(chan []byte, 100)
 		s := &stream{msg: make([]byte, bodySize), ahead: 10, window: w}
 		s.send = func(msg []byte) error {
-			most = max(most, s.sent-taken)
+			most = max(most, s.sent-taken.Load())
 			messages <- append([]byte(nil), msg...)
 			return nil
 		}
@@ -56,7 +58,7 @@ func TestStreamStaysWithinTheWindow(t *testing.T) {
 					receivers[i].index, receivers[i].every = byte(i), 2
 					if ack := receivers[i].take(msg); ack != nil {
 						w.take(ack)
-						taken = receivers[i].count
+						taken.Store(receivers[i].count)
 					}
 				}
 			}
