@@ -50,27 +50,22 @@ func (s *calls) init() {
 	s.guard.Stop()
 }
 
-// begin starts a call that is due after timeout. Where there is no place it waits
-// until ctx is done, or fails with ErrBusy if there is fn to call. It tells
-// whether other calls are under way.
-func (s *calls) begin(ctx context.Context, timeout time.Duration, fn func([]byte, error)) (c *call, others bool, err error) {
-	due := time.Now().Add(timeout)
+// begin starts a call that is due then, or at once if due is zero. Where there is
+// no place it waits until ctx is done or due has come, or fails with ErrBusy if
+// there is fn to call. It tells whether other calls are under way.
+func (s *calls) begin(ctx context.Context, due time.Time, fn func([]byte, error)) (c *call, others bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.err == nil && s.pending >= maxPending {
+	if s.err == nil && s.pending >= maxPending {
 		if fn != nil {
 			return nil, false, ErrBusy
 		}
-		s.wanted = true
-		room := s.room
-		s.mu.Unlock()
-		select {
-		case <-room:
-			s.mu.Lock()
-		case <-ctx.Done():
-			s.mu.Lock()
-			return nil, false, contextError(ctx)
+		if err := s.await(ctx, due); err != nil {
+			return nil, false, err
 		}
+	}
+	if due.IsZero() {
+		due = time.Now()
 	}
 	if s.err != nil {
 		return nil, false, s.err
@@ -97,6 +92,25 @@ func (s *calls) begin(ctx context.Context, timeout time.Duration, fn func([]byte
 		s.guard.Reset(guardTick)
 	}
 	return c, s.pending > 1, nil
+}
+
+// await waits for a free place; the caller holds s.mu.
+func (s *calls) await(ctx context.Context, due time.Time) error {
+	ctx, done := until(ctx, due)
+	defer done()
+	for s.err == nil && s.pending >= maxPending {
+		s.wanted = true
+		room := s.room
+		s.mu.Unlock()
+		select {
+		case <-room:
+			s.mu.Lock()
+		case <-ctx.Done():
+			s.mu.Lock()
+			return contextError(ctx)
+		}
+	}
+	return nil
 }
 
 // release takes back a call that has ended and that nobody knows any more.
@@ -132,6 +146,27 @@ func (s *calls) take(id uint64) (c *call, ok bool) {
 		return nil, false
 	}
 	c = s.places[id]
+	s.vacate(id)
+	if c.given {
+		return nil, true
+	}
+	return c, true
+}
+
+// withdraw ends c, which was not sent. It reports false when c has ended, as
+// giveUp does.
+func (s *calls) withdraw(c *call) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.id >= uint64(len(s.places)) || s.places[c.id] != c {
+		return false
+	}
+	s.vacate(c.id)
+	return !c.given
+}
+
+// vacate makes the place with id free; the caller holds s.mu.
+func (s *calls) vacate(id uint64) {
 	s.places[id] = nil
 	s.free = append(s.free, id)
 	s.pending--
@@ -139,10 +174,6 @@ func (s *calls) take(id uint64) (c *call, ok bool) {
 		close(s.room)
 		s.room, s.wanted = make(chan struct{}), false
 	}
-	if c.given {
-		return nil, true
-	}
-	return c, true
 }
 
 // give up lets the answer of c, if it still comes, go to nobody. It reports

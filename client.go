@@ -93,29 +93,48 @@ func (c *Client) start(ctx context.Context) error {
 // keep is the client's goroutine: it reads from the node, and attaches again
 // where the client is to reconnect.
 func (c *Client) keep(conn *conn) {
+	var pause time.Duration
 	for {
+		began := time.Now()
 		conn.serve()
+		if time.Since(began) >= pauseMost {
+			pause = 0
+		}
 		err := conn.err
 		if !c.config.Reconnect || c.close.Err() != nil {
 			c.finish(err)
 			return
 		}
 		c.config.Log.Warn("the connection to the node was lost: attaching again", "error", err)
-		if conn = c.reattach(); conn == nil {
+		if conn = c.reattach(&pause); conn == nil {
 			return
 		}
 	}
 }
 
-// reattach returns a new connection, or nil when the client has ended.
-func (c *Client) reattach() *conn {
-	const first, most = 20 * time.Millisecond, 5 * time.Second
-	for pause := first; ; pause = min(2*pause, most) {
+const (
+	pauseFirst = 20 * time.Millisecond // before the second attempt to attach again
+	pauseMost  = 5 * time.Second       // a connection that lasts as long was a good one
+)
+
+// reattach returns a new connection, or nil when the client has ended. It waits
+// for pause before each attempt, and lets it grow.
+func (c *Client) reattach(pause *time.Duration) *conn {
+	for ; ; *pause = min(max(2**pause, pauseFirst), pauseMost) {
+		if *pause > 0 {
+			timer := time.NewTimer(*pause/2 + rand.N(*pause))
+			select {
+			case <-timer.C:
+			case <-c.close.Done():
+			}
+			timer.Stop()
+		}
 		conn, err := c.attach(c.close)
 		var denied *DeniedError
 		switch {
 		case err == nil && c.resume(conn):
 			c.stats.reconnects.Add(1)
+			*pause = min(max(2**pause, pauseFirst), pauseMost) // should it be lost soon
 			c.config.Log.Info("attached to the node again")
 			return conn
 		case err == nil:
@@ -131,12 +150,6 @@ func (c *Client) reattach() *conn {
 			return nil
 		}
 		c.config.Log.Debug("attaching again failed", "error", err)
-		timer := time.NewTimer(pause/2 + rand.N(pause))
-		select {
-		case <-timer.C:
-		case <-c.close.Done():
-		}
-		timer.Stop()
 	}
 }
 
@@ -183,12 +196,14 @@ func (c *Client) finish(err error) {
 }
 
 // use returns the current connection. While there is none it waits, until ctx is
-// done or the client has ended.
-func (c *Client) use(ctx context.Context) (*conn, error) {
+// done, due has come or the client has ended.
+func (c *Client) use(ctx context.Context, due time.Time) (*conn, error) {
+	if conn := c.current.Load(); conn != nil {
+		return conn, nil
+	}
+	ctx, done := until(ctx, due)
+	defer done()
 	for {
-		if conn := c.current.Load(); conn != nil {
-			return conn, nil
-		}
 		c.mu.Lock()
 		changed, conn := c.changed, c.current.Load()
 		over := c.closing || !c.config.Reconnect
@@ -214,12 +229,12 @@ func (c *Client) missing() error {
 	return c.last
 }
 
-// adding returns what a call fails with whose message outbox.add refused with err.
-func adding(ctx context.Context, err error) error {
-	if err != nil && err == ctx.Err() {
-		return contextError(ctx)
+// until returns ctx with due as a deadline, unless that is zero.
+func until(ctx context.Context, due time.Time) (context.Context, context.CancelFunc) {
+	if due.IsZero() {
+		return ctx, func() {}
 	}
-	return err
+	return context.WithDeadline(ctx, due)
 }
 
 // octets returns those of s, which must not be changed.
@@ -257,7 +272,7 @@ func (c *Client) Broadcast(ctx context.Context, cluster string, msg []byte) erro
 // is one. That there is no subscriber is no error. It returns when event is on its
 // way, and waits only while the node does not take what was sent before.
 func (c *Client) Publish(ctx context.Context, topic string, event []byte) error {
-	return c.send(ctx, "publish in", "topic", topic, &relaywire.Message{Op: relaywire.Publish, Body: event})
+	return c.send(ctx, "publish to", "topic", topic, &relaywire.Message{Op: relaywire.Publish, Body: event})
 }
 
 func (c *Client) send(ctx context.Context, verb, what, name string, m *relaywire.Message) error {
@@ -265,12 +280,13 @@ func (c *Client) send(ctx context.Context, verb, what, name string, m *relaywire
 		return fmt.Errorf("iris: %s %.64q: %w", verb, name, err)
 	}
 	m.Name = octets(name)
-	conn, err := c.use(ctx)
-	if err == nil {
-		if err = ctx.Err(); err == nil {
-			err = conn.out.add(ctx, m, soon)
-		}
-		err = adding(ctx, err)
+	conn, err := c.use(ctx, time.Time{})
+	switch {
+	case err != nil:
+	case ctx.Err() != nil:
+		err = contextError(ctx)
+	default:
+		err = conn.out.add(ctx, time.Time{}, m, soon)
 	}
 	if err != nil {
 		return fmt.Errorf("iris: %s %.64q: %w", verb, name, err)
@@ -290,7 +306,7 @@ func (c *Client) Flush(ctx context.Context) error {
 // barrier has the node answer a request that is for nobody and has no time. It
 // does so at once, and after what came before.
 func (c *Client) barrier(ctx context.Context) error {
-	_, err := c.call(ctx, "", nil, 0)
+	_, err := c.call(ctx, "", nil, time.Time{})
 	if err == ErrTimeout && ctx.Err() == nil {
 		return nil
 	}
@@ -314,41 +330,41 @@ func (c *Client) request(ctx context.Context, cluster string, body []byte) ([]by
 	if err := c.check("cluster", cluster, body); err != nil {
 		return nil, err
 	}
-	timeout, err := c.timeout(ctx)
+	due, err := c.due(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return c.call(ctx, cluster, body, timeout)
+	return c.call(ctx, cluster, body, due)
 }
 
-// timeout returns the time that ctx leaves.
-func (c *Client) timeout(ctx context.Context) (time.Duration, error) {
+// due returns when the time is over that ctx or the configuration leaves.
+func (c *Client) due(ctx context.Context) (time.Time, error) {
 	if ctx.Err() != nil {
-		return 0, fmt.Errorf("%w: not sent, its context was done before", contextError(ctx))
+		return time.Time{}, fmt.Errorf("%w: not sent, its context was done before", contextError(ctx))
 	}
 	deadline, ok := ctx.Deadline()
 	if !ok {
-		return c.config.Timeout, nil
+		return time.Now().Add(c.config.Timeout), nil
 	}
-	d := time.Until(deadline)
-	if d <= 0 {
-		return 0, fmt.Errorf("%w: not sent, its context had expired before", ErrTimeout)
+	if time.Until(deadline) <= 0 {
+		return time.Time{}, fmt.Errorf("%w: not sent, its context had expired before", ErrTimeout)
 	}
-	return d, nil
+	return deadline, nil
 }
 
 // milliseconds returns d as the protocol has it, rounded up.
 func milliseconds(d time.Duration) uint64 {
-	return uint64(min(d, maxTimeout)+time.Millisecond-1) / uint64(time.Millisecond)
+	return uint64(min(max(d, 0), maxTimeout)+time.Millisecond-1) / uint64(time.Millisecond)
 }
 
-// call sends a request and waits for the answer.
-func (c *Client) call(ctx context.Context, cluster string, body []byte, timeout time.Duration) ([]byte, error) {
-	conn, err := c.use(ctx)
+// call sends a request and waits for the answer. If due is zero the request has
+// no time at the node, but may wait for being sent until ctx is done.
+func (c *Client) call(ctx context.Context, cluster string, body []byte, due time.Time) ([]byte, error) {
+	conn, err := c.use(ctx, due)
 	if err != nil {
 		return nil, err
 	}
-	a, others, err := conn.calls.begin(ctx, timeout, nil)
+	a, others, err := conn.calls.begin(ctx, due, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -356,12 +372,12 @@ func (c *Client) call(ctx context.Context, cluster string, body []byte, timeout 
 	if others {
 		turn = shared
 	}
-	m := relaywire.Message{Op: relaywire.Request, ID: a.id, Name: octets(cluster), Body: body, Timeout: milliseconds(timeout)}
-	if err := conn.out.add(ctx, &m, turn); err != nil {
-		if ended, _ := conn.calls.take(a.id); ended == nil {
+	m := relaywire.Message{Op: relaywire.Request, ID: a.id, Name: octets(cluster), Body: body, Timeout: milliseconds(time.Until(due))}
+	if err := conn.out.add(ctx, due, &m, turn); err != nil {
+		if !conn.calls.withdraw(a) {
 			<-a.done
 		}
-		return nil, adding(ctx, err)
+		return nil, err
 	}
 	select {
 	case <-a.done:
@@ -378,8 +394,8 @@ func (c *Client) call(ctx context.Context, cluster string, body []byte, timeout 
 
 // RequestAsync sends a request and returns. Then done is called, exactly once,
 // with what Request would have returned. It is called by the goroutine that reads
-// from the node, so it must not block; it may call RequestAsync. The reply is
-// valid until done returns.
+// from the node, or where time or ctx end the request by another, so it must not
+// block; it may call RequestAsync. The reply is valid until done returns.
 //
 // When RequestAsync returns an error the request was not sent and done is not
 // called; the error is ErrBusy when 4,096 requests are pending.
@@ -394,7 +410,7 @@ func (c *Client) requestAsync(ctx context.Context, cluster string, body []byte, 
 	if err := c.check("cluster", cluster, body); err != nil {
 		return err
 	}
-	timeout, err := c.timeout(ctx)
+	due, err := c.due(ctx)
 	if err != nil {
 		return err
 	}
@@ -402,22 +418,22 @@ func (c *Client) requestAsync(ctx context.Context, cluster string, body []byte, 
 	if conn == nil {
 		return c.missing() // without waiting: this may be the goroutine that attaches again
 	}
-	a, _, err := conn.calls.begin(ctx, timeout, done)
+	a, _, err := conn.calls.begin(ctx, due, done)
 	if err != nil {
 		return err
 	}
 	if ctx.Done() != nil {
 		conn.calls.heed(ctx, a)
 	}
-	m := relaywire.Message{Op: relaywire.Request, ID: a.id, Name: octets(cluster), Body: body, Timeout: milliseconds(timeout)}
-	if err := conn.out.add(ctx, &m, later); err != nil {
-		if ended, _ := conn.calls.take(a.id); ended == nil {
+	m := relaywire.Message{Op: relaywire.Request, ID: a.id, Name: octets(cluster), Body: body, Timeout: milliseconds(time.Until(due))}
+	if err := conn.out.add(ctx, due, &m, later); err != nil {
+		if !conn.calls.withdraw(a) {
 			return nil // done was called meanwhile, or is about to be
 		}
 		if a.stop != nil {
 			a.stop()
 		}
-		return adding(ctx, err)
+		return err
 	}
 	conn.sent()
 	return nil
@@ -438,6 +454,10 @@ func (c *Client) runRequest(j *job) (answered bool) {
 	ctx.Context, ctx.deadline = j.conn.ctx, expiry
 	reply, err := c.handler.HandleRequest(ctx, j.body)
 	ctx.over()
+	if err != nil && !time.Now().Before(expiry) {
+		c.stats.requests.handled.Add(1)
+		return false // the requester is told of the timeout, not of a handler that gave up for it
+	}
 	if err == nil && len(reply) > c.config.MaxMessage {
 		err = fmt.Errorf("the reply has %d octets and may have %d", len(reply), c.config.MaxMessage)
 		c.config.Log.Error("a reply is too large: the requester gets a fault", "error", err)
@@ -448,7 +468,7 @@ func (c *Client) runRequest(j *job) (answered bool) {
 		m.Fault, m.Body = true, []byte(text[:min(len(text), relaywire.DefaultLimits.Name)])
 	}
 	c.stats.requests.handled.Add(1)
-	return j.conn.out.add(j.conn.ctx, &m, later) == nil
+	return j.conn.out.add(j.conn.ctx, time.Time{}, &m, later) == nil
 }
 
 // Close detaches the client. What was sent before is delivered; calls under way
@@ -463,6 +483,8 @@ func (c *Client) Close() error {
 	first := !c.closing
 	c.closing = true
 	c.mu.Unlock()
+	c.gate.close()
+	c.stopPools()
 	if first {
 		c.end()
 	}
@@ -477,8 +499,6 @@ var errSilent = errors.New("the node did not confirm the end of the connection: 
 
 // end says farewell to the node.
 func (c *Client) end() {
-	c.gate.close()
-	c.stopPools()
 	c.ending()
 	conn := c.current.Load()
 	if conn == nil {
@@ -510,7 +530,6 @@ func (c *Client) Drain(ctx context.Context) error {
 	var err error
 	select {
 	case <-c.gate.empty:
-	case <-c.done:
 	case <-ctx.Done():
 		err = fmt.Errorf("iris: drain: %w: handlers were still running", contextError(ctx))
 	}
@@ -585,7 +604,7 @@ func (c *Client) subscribe(ctx context.Context, topic string, l Limits, handle f
 	})
 	s.pool.lost = &s.lost
 	for {
-		conn, err := c.use(ctx)
+		conn, err := c.use(ctx, time.Time{})
 		if err != nil {
 			return nil, err
 		}
@@ -633,6 +652,7 @@ func (c *Client) enter(conn *conn, s *Subscription) (added bool, err error) {
 
 // leave takes s out again.
 func (s *Subscription) leave() {
+	s.pool.stop()
 	c := s.client
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -643,7 +663,6 @@ func (s *Subscription) leave() {
 	topics = maps.Clone(topics)
 	delete(topics, s.topic)
 	c.topics.Store(&topics)
-	s.pool.stop()
 	if conn := c.current.Load(); conn != nil {
 		conn.out.force(&relaywire.Message{Op: relaywire.Unsubscribe, Name: []byte(s.topic)}, soon)
 	}

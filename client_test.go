@@ -740,6 +740,47 @@ func TestTunnelIsAStream(t *testing.T) {
 	})
 }
 
+// taker counts the octets that come out of tunnels.
+type taker struct {
+	iris.NopHandler
+	octets *atomic.Int64
+}
+
+func (h taker) HandleTunnel(ctx context.Context, t *iris.Tunnel) {
+	for {
+		msg, err := t.Recv(ctx)
+		if err != nil {
+			return
+		}
+		h.octets.Add(int64(len(msg)))
+	}
+}
+
+func TestTunnelCarriesManyTimesItsWindow(t *testing.T) {
+	inBubble(t, func(t *testing.T, config iris.Config, _ *node.Node) {
+		const messages, size = 160, 1 << 19 // five windows
+		var octets atomic.Int64
+		register(t, config, "take", taker{octets: &octets})
+		client := connect(t, config)
+		tunnel, err := client.Tunnel(bg, "take")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(bg, time.Minute)
+		defer cancel()
+		for i := range messages {
+			if err := tunnel.Send(ctx, make([]byte, size)); err != nil {
+				t.Fatalf("message %d: %v", i, err)
+			}
+		}
+		tunnel.Close()
+		synctest.Wait()
+		if got := octets.Load(); got != messages*size {
+			t.Errorf("%d octets came of %d", got, messages*size)
+		}
+	})
+}
+
 // giver sends a message in every tunnel and closes it.
 type giver struct{ iris.NopHandler }
 

@@ -24,7 +24,8 @@ type Config struct {
 	//	"/PATH"      a Unix socket (Linux)
 	//
 	// A Unix socket is trusted if the process that serves it belongs to root or
-	// to the program's own user, which the kernel tells. It is faster than TCP.
+	// to the program's own user, which the kernel tells; one of another user in the
+	// place of the node's is an error. It is faster than TCP.
 	Address string
 
 	// Dial, unless nil, opens the connection in place of Address.
@@ -58,7 +59,9 @@ type Config struct {
 }
 
 // Limits bounds the messages that wait for a handler and those it works on. A
-// field that is 0 has the default of where the Limits are for.
+// field that is 0 has the default of where the Limits are for. Since a small
+// message takes memory too, no more of them may wait than 4,096 and one for every
+// 64 octets of Memory.
 type Limits struct {
 	Threads int // handlers that run at once
 	Memory  int // octets that may wait; a message beyond that is dropped
@@ -74,6 +77,9 @@ func (l Limits) or(threads int) Limits {
 	}
 	return l
 }
+
+// jobs returns how many messages may wait, however small.
+func (l Limits) jobs() int { return 4096 + l.Memory/64 }
 
 const (
 	attachLimit = 5 * time.Second // for the node to answer when a program attaches or leaves

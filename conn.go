@@ -159,6 +159,9 @@ func (c *conn) serve() {
 	err := c.read()
 	c.reading.Store(false)
 	c.push()
+	if broken := c.out.failed(); broken != nil && errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(broken, os.ErrDeadlineExceeded) {
+		err = broken // a write failed, and the node did not say why
+	}
 	switch {
 	case c.closing.Load() && c.bye:
 		err = ErrClosed

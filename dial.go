@@ -41,8 +41,8 @@ func dialHost(ctx context.Context, port int, log *slog.Logger) (net.Conn, error)
 		if err == nil {
 			return nc, nil
 		}
-		if ctx.Err() != nil {
-			return nil, err
+		if ctx.Err() != nil || errors.Is(err, ErrUntrusted) && !errors.Is(err, fs.ErrPermission) {
+			return nil, err // that another user has put a socket there is no reason to try TCP
 		}
 		if !errors.Is(err, ErrNoNode) {
 			log.Warn("the Unix socket of the node is not used, TCP is", "error", err)
@@ -89,7 +89,7 @@ func dialUnix(ctx context.Context, path string) (net.Conn, error) {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return nil, fmt.Errorf(`%w: nobody serves %s: start one with "iris node --dev", or give the address of one that runs`, ErrNoNode, path)
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("%w: no permission for %s: use the TCP port, run as the node's user, or start the node with --socket-uid %d", ErrUntrusted, path, os.Geteuid())
+		return nil, fmt.Errorf("%w: %w for %s: use the TCP port, run as the node's user, or start the node with --socket-uid %d", ErrUntrusted, fs.ErrPermission, path, os.Geteuid())
 	default:
 		return nil, fmt.Errorf("connect: %w", err)
 	}

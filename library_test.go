@@ -36,7 +36,7 @@ func TestExpectations(t *testing.T) {
 }
 
 func TestExpectationsOverTCP(t *testing.T) {
-	conform.Run(t, overSockets("tcp", func() string { return "127.0.0.1:0" }), conform.Expectations())
+	conform.Run(t, overSockets("tcp", "127.0.0.1:0"), conform.Expectations())
 }
 
 // TestExpectationsOverUnixSocket plays the quick ones.
@@ -53,12 +53,12 @@ func TestExpectationsOverUnixSocket(t *testing.T) {
 		}
 	}
 	path := filepath.Join(dir, "relay.sock")
-	conform.Run(t, overSockets("unix", func() string { return path }), quick)
+	conform.Run(t, overSockets("unix", path), quick)
 }
 
-func overSockets(network string, address func() string) conform.Env {
+func overSockets(network, address string) conform.Env {
 	return conform.Env{Start: func(t testing.TB) *conform.Node {
-		l, err := net.Listen(network, address())
+		l, err := net.Listen(network, address)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -291,12 +291,12 @@ func (s served) HandleTunnel(ctx context.Context, t *iris.Tunnel) {
 	})
 }
 
-// timeout returns that of a request whose handler has just been called. What has
-// passed since it came is known in invented time only: nothing.
+// timeout returns that of a request whose handler has just been called, 0 if it
+// has none. What has passed since it came is known in invented time only: nothing.
 func (s served) timeout(ctx context.Context) time.Duration {
-	deadline, ok := ctx.Deadline()
-	if !ok || s.virtual {
-		return time.Until(deadline)
+	if !s.virtual {
+		return -1
 	}
-	return -1
+	deadline, _ := ctx.Deadline()
+	return max(0, time.Until(deadline))
 }

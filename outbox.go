@@ -2,9 +2,13 @@ package iris
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
+	"os"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/project-iris/iris/internal/relaywire"
 )
@@ -55,10 +59,23 @@ const (
 	shared             // at once, after others had their chance to add something
 )
 
-// add appends a message. It waits for room, until ctx is done. A message that
-// was added is written unless the connection breaks.
-func (o *outbox) add(ctx context.Context, m *relaywire.Message, t turn) error {
+// add appends a message. It waits for room, until ctx is done or due has come. A
+// message that was added is written unless the connection breaks.
+func (o *outbox) add(ctx context.Context, due time.Time, m *relaywire.Message, t turn) error {
 	o.mu.Lock()
+	if len(o.buf) >= outRoom && !o.sealed {
+		if err := o.await(ctx, due); err != nil {
+			o.mu.Unlock()
+			return err
+		}
+	}
+	return o.push(m, t)
+}
+
+// await waits for room; the caller holds o.mu.
+func (o *outbox) await(ctx context.Context, due time.Time) error {
+	ctx, done := until(ctx, due)
+	defer done()
 	for len(o.buf) >= outRoom && !o.sealed {
 		o.wanted = true
 		room := o.room
@@ -66,12 +83,13 @@ func (o *outbox) add(ctx context.Context, m *relaywire.Message, t turn) error {
 		o.mu.Unlock()
 		select {
 		case <-room:
+			o.mu.Lock()
 		case <-ctx.Done():
-			return ctx.Err()
+			o.mu.Lock()
+			return contextError(ctx)
 		}
-		o.mu.Lock()
 	}
-	return o.push(m, t)
+	return nil
 }
 
 // force is add for messages of the library's own, that the reading goroutine may
@@ -158,7 +176,7 @@ func (o *outbox) flush() {
 		n, err := o.try.tryWrite(p)
 		o.mu.Lock()
 		if err != nil {
-			o.fail(err)
+			o.broken(err)
 		}
 		if total += n; n == len(p) {
 			o.keep(p)
@@ -188,7 +206,7 @@ func (o *outbox) run() {
 			_, err := o.nc.Write(p)
 			o.mu.Lock()
 			if err != nil {
-				o.fail(err)
+				o.broken(err)
 			}
 			o.keep(p)
 		}
@@ -226,6 +244,22 @@ func (o *outbox) admit() {
 		close(o.room)
 		o.room, o.wanted = make(chan struct{}), false
 	}
+}
+
+// broken is fail after a write that failed. The reading goroutine may still find
+// out why, but does not wait for that forever.
+func (o *outbox) broken(err error) {
+	o.fail(fmt.Errorf("%w: %w", ErrLost, err))
+	if !errors.Is(err, os.ErrDeadlineExceeded) { // else Close has set a deadline
+		o.nc.SetReadDeadline(time.Now().Add(attachLimit))
+	}
+}
+
+// failed returns why nothing can be written any more, or nil.
+func (o *outbox) failed() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err
 }
 
 // fail lets nothing more be written; the caller holds o.mu.

@@ -46,6 +46,7 @@ type pool struct {
 
 	mu       sync.Mutex
 	queue    []*batch // with jobs that wait
+	waiting  int      // how many jobs
 	workers  int
 	starting bool // a worker has not taken its first job yet
 	stopped  bool
@@ -98,7 +99,7 @@ func (p *pool) add(c *conn, m *relaywire.Message) (first bool) {
 	if p.added-p.seen+size > int64(p.limits.Memory) {
 		p.seen = p.taken.Load()
 		if p.added-p.seen+size > int64(p.limits.Memory) {
-			p.overflow()
+			p.overflow(1)
 			return false
 		}
 	}
@@ -126,10 +127,10 @@ func (p *pool) add(c *conn, m *relaywire.Message) (first bool) {
 	return first
 }
 
-// overflow drops a message that is over the limit.
-func (p *pool) overflow() {
-	p.drop(1)
-	p.unsaid++
+// overflow drops n messages that are over the limit.
+func (p *pool) overflow(n int) {
+	p.drop(uint64(n))
+	p.unsaid += uint64(n)
 	if now := time.Now(); now.Sub(p.logged) >= time.Second {
 		p.log.Warn("dropped: more waits for a handler than its limit allows; raise the limit or make the handler faster",
 			"what", p.what, "dropped", p.unsaid, "limit", p.limits.Memory, "threads", p.limits.Threads)
@@ -150,13 +151,30 @@ func (p *pool) push() {
 		b.contexts = make([]requestContext, len(b.jobs))
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.stopped {
-		p.drop(uint64(len(b.jobs)))
+	full := p.waiting+len(b.jobs) > p.limits.jobs()
+	if !p.stopped && !full {
+		p.waiting += len(b.jobs)
+		p.queue = append(p.queue, b)
+		p.hire()
+		p.mu.Unlock()
 		return
 	}
-	p.queue = append(p.queue, b)
-	p.hire()
+	stopped := p.stopped
+	p.mu.Unlock()
+	p.added -= b.octets()
+	if stopped {
+		p.drop(uint64(len(b.jobs)))
+	} else {
+		p.overflow(len(b.jobs))
+	}
+}
+
+// octets returns those of all bodies.
+func (b *batch) octets() (n int64) {
+	for i := range b.jobs {
+		n += int64(len(b.jobs[i].body))
+	}
+	return n
 }
 
 // hire starts a worker if there may be one more and none is starting.
@@ -185,6 +203,7 @@ func (p *pool) work() {
 			}
 			return
 		}
+		p.waiting--
 		b := p.queue[0]
 		j := &b.jobs[b.next]
 		if b.next++; b.next == len(b.jobs) {
@@ -221,18 +240,17 @@ func (b *batch) done() {
 
 // stop drops what waits, and what is yet to come.
 func (p *pool) stop() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.stopped {
-		return
-	}
-	p.stopped = true
 	var n uint64
-	for _, b := range p.queue {
-		n += uint64(len(b.jobs) - b.next)
+	p.mu.Lock()
+	if !p.stopped {
+		p.stopped = true
+		for _, b := range p.queue {
+			n += uint64(len(b.jobs) - b.next)
+		}
+		p.queue = nil
 	}
-	p.queue = nil
-	if n > 0 {
+	p.mu.Unlock()
+	if n > 0 { // without the lock: a log may do anything
 		p.drop(n)
 		p.log.Warn("dropped: the program closed before a handler was free", "what", p.what, "dropped", n)
 	}

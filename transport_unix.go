@@ -18,13 +18,19 @@ type rawWriter struct {
 	writing func(fd uintptr) bool
 }
 
-// newTryWriter returns nil if nc cannot be written without blocking.
+// newTryWriter returns nil if nc cannot be written without blocking. What wraps a
+// socket may have its methods and another Write.
 func newTryWriter(nc net.Conn) tryWriter {
-	s, ok := nc.(syscall.Conn)
-	if !ok {
+	var raw syscall.RawConn
+	var err error
+	switch nc := nc.(type) {
+	case *net.TCPConn:
+		raw, err = nc.SyscallConn()
+	case *net.UnixConn:
+		raw, err = nc.SyscallConn()
+	default:
 		return nil
 	}
-	raw, err := s.SyscallConn()
 	if err != nil {
 		return nil
 	}

@@ -16,7 +16,7 @@ const (
 	tunnelWindow = 16 << 20  // octets the node may send ahead of Recv
 	tunnelGrant  = 1 << 20   // octets taken by Recv that are granted again together
 	maxTunnel    = 1<<31 - 1 // octets of one message
-	maxTunnels   = 4096      // that others opened to a client and it has not closed
+	maxTunnels   = 4096      // of a client; with more, what others open is closed at once
 	writeLimit   = 256 << 10 // octets of one message that Write sends
 	reserve      = 256 << 10 // octets reserved for a message before they arrived
 )
@@ -108,11 +108,11 @@ func (c *Client) tunnel(ctx context.Context, cluster string) (*Tunnel, error) {
 	if err := c.check("cluster", cluster, nil); err != nil {
 		return nil, err
 	}
-	timeout, err := c.timeout(ctx)
+	due, err := c.due(ctx)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := c.use(ctx)
+	conn, err := c.use(ctx, due)
 	if err != nil {
 		return nil, err
 	}
@@ -121,12 +121,12 @@ func (c *Client) tunnel(ctx context.Context, cluster string) (*Tunnel, error) {
 		<-conn.ended
 		return nil, conn.err
 	}
-	ctx, done := context.WithTimeout(ctx, timeout+guardGrace) // the node tells when time is over
+	ctx, done := context.WithDeadline(ctx, due.Add(guardGrace)) // the node tells when time is over
 	defer done()
-	m := relaywire.Message{Op: relaywire.TunnelInit, ID: t.id, Name: []byte(cluster), Timeout: milliseconds(timeout)}
-	if err := conn.out.add(ctx, &m, direct); err != nil {
+	m := relaywire.Message{Op: relaywire.TunnelInit, ID: t.id, Name: []byte(cluster), Timeout: milliseconds(time.Until(due))}
+	if err := conn.out.add(ctx, due, &m, direct); err != nil {
 		conn.forget(t)
-		return nil, adding(ctx, err)
+		return nil, err
 	}
 	select {
 	case ok := <-t.built:
@@ -301,8 +301,11 @@ func (t *Tunnel) Send(ctx context.Context, msg []byte) error {
 			return err
 		}
 		m := relaywire.Message{Op: relaywire.TunnelTransfer, ID: t.id, Size: size, Body: msg[:n]}
-		if err := t.conn.out.add(ctx, &m, soon); err != nil {
-			return adding(ctx, err)
+		if err := t.conn.out.add(ctx, time.Time{}, &m, soon); err != nil {
+			t.mu.Lock()
+			t.credit += n
+			t.mu.Unlock()
+			return err
 		}
 		msg, size = msg[n:], 0
 	}
@@ -348,6 +351,7 @@ func (t *Tunnel) Recv(ctx context.Context) ([]byte, error) {
 		t.mu.Lock()
 		if t.closed {
 			t.mu.Unlock()
+			pulse(t.arrived) // somebody else may be waiting
 			return nil, ErrClosed
 		}
 		if len(t.inbox) > 0 {

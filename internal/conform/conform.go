@@ -3,6 +3,10 @@
 // dialled. It knows the protocol by docs/relay-v1.md, whose requirements are
 // cited as R1 to R64, and shares its codec with the node, nothing else.
 //
+// Requirements are played by hand, message for message. Expectations are played by
+// programs: the suite's own, or those of a library that an Attach function puts on
+// the scene.
+//
 // The cases run in invented time on an in-memory network and over real
 // sockets. Nothing in a case starts a goroutine that outlives it.
 package conform
