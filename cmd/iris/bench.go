@@ -25,6 +25,7 @@ const (
 	benchMost  = time.Hour        // of one run
 	benchRest  = 10 * time.Second // for what is under way at the end to arrive
 	benchAhead = 8 << 20          // octets that may be on their way to the slowest receiver, and one message
+	benchCalls = 4096             // requests under way at once: more a node does not keep for one program
 	stampSize  = 8                // octets at the start of a message: when it was sent
 )
 
@@ -101,6 +102,8 @@ func (o *benchFlags) run(cmd *cobra.Command, name string, load func(*bench) erro
 	switch {
 	case o.size < stampSize || int64(o.size) > int64(maxBody):
 		return usageError{fmt.Errorf("--size is from %d to %d octets", stampSize, maxBody)}
+	case o.outstanding > benchCalls:
+		return usageError{fmt.Errorf("--outstanding is %d at most", benchCalls)}
 	case o.time != 0 && o.count != 0:
 		return usageError{errors.New("--time and --count both say when to end: leave out one")}
 	case time.Duration(o.time) > benchMost:
@@ -143,9 +146,9 @@ func (o *benchFlags) run(cmd *cobra.Command, name string, load func(*bench) erro
 	} else {
 		err = f.write(cmd.OutOrStdout())
 	}
-	if err == nil && f.Lost > 0 {
+	if err == nil && f.Lost != 0 {
 		o.json = false // its object tells it already
-		err = fmt.Errorf("%d of %d messages were lost: see \"iris status\" for what the node dropped", f.Lost, f.Sent*int64(f.Receivers))
+		err = f.wrong()
 	}
 	return err
 }
@@ -181,7 +184,8 @@ func (b *bench) receiver() *receiver {
 	return r
 }
 
-func newTimes() *hdrhistogram.Histogram { return hdrhistogram.New(100, int64(time.Minute), 3) }
+// newTimes holds times of up to benchMost, exact to a thousandth.
+func newTimes() *hdrhistogram.Histogram { return hdrhistogram.New(100, int64(benchMost), 3) }
 
 // attach returns what config, one of Connect and Register, gives.
 func (b *bench) attach(attach func(ctx context.Context) (*iris.Client, error)) (*iris.Client, error) {
@@ -207,7 +211,7 @@ func (r *receiver) take(msg []byte) {
 	b := r.bench
 	now := time.Since(b.began)
 	r.mu.Lock()
-	r.times.RecordValue(int64(now) - int64(binary.BigEndian.Uint64(msg)))
+	r.times.RecordValue(min(int64(now)-int64(binary.BigEndian.Uint64(msg)), int64(benchMost)))
 	r.mu.Unlock()
 	b.last.Store(int64(now))
 	r.arrived.Add(1)
@@ -449,6 +453,14 @@ func (b *bench) figures(name string) figures {
 	f.P50, f.P90, f.P99, f.P999 = at(50), at(90), at(99), at(99.9)
 	f.Max = milliseconds(time.Duration(times.Max()))
 	return f
+}
+
+// wrong tells what did not arrive as it was sent.
+func (f figures) wrong() error {
+	if f.Lost < 0 {
+		return fmt.Errorf("%d messages arrived that were not sent, or arrived again: this is a defect of the node", -f.Lost)
+	}
+	return fmt.Errorf("%d of %d messages were lost: see \"iris status\" for what the node dropped", f.Lost, f.Sent*int64(f.Receivers))
 }
 
 // write writes f for people.

@@ -131,7 +131,7 @@ func (o *serveFlags) handler(cluster string, command []string, m member) (iris.H
 		if _, _, err := net.SplitHostPort(o.forward); err != nil {
 			return nil, usageError{fmt.Errorf("--forward takes HOST:PORT: %w", err)}
 		}
-		ways = append(ways, forwarder{m, o.forward})
+		ways = append(ways, forwarder{m, o.forward, time.Duration(o.timeout)})
 	}
 	if len(command) > 0 {
 		if _, err := exec.LookPath(command[0]); err != nil {
@@ -207,7 +207,8 @@ func (e echo) HandleTunnel(ctx context.Context, t *iris.Tunnel) {
 // A forwarder is a member that connects tunnels to a TCP server.
 type forwarder struct {
 	member
-	to string
+	to      string
+	timeout time.Duration // for the server to be reached
 }
 
 func (f forwarder) HandleRequest(context.Context, []byte) ([]byte, error) {
@@ -215,7 +216,7 @@ func (f forwarder) HandleRequest(context.Context, []byte) ([]byte, error) {
 }
 
 func (f forwarder) HandleTunnel(ctx context.Context, t *iris.Tunnel) {
-	var d net.Dialer
+	d := net.Dialer{Timeout: f.timeout}
 	conn, err := d.DialContext(ctx, "tcp", f.to)
 	if err == nil {
 		// A server that has ended its answer has ended the conversation.

@@ -80,3 +80,23 @@ func TestOddNamesAreQuoted(t *testing.T) {
 		}
 	}
 }
+
+func TestVisibleTextIsHarmless(t *testing.T) {
+	for text, want := range map[string]string{
+		"":           "",
+		"two words ": "two words ",
+		`a "b" \n`:   `a "b" \n`,
+		"caf\u00e9":  "caf\u00e9",
+		"a\nb":       `a\nb`,
+		"\x1b[2J":    `\x1b[2J`,
+		"\u009b2J":   `\u009b2J`,
+		"\xff":       `\xff`,
+		"rtl\u202e":  `rtl\u202e`,
+		"a\t\"b\"":   `a\t\"b\"`,
+		"\x7f":       `\x7f`,
+	} {
+		if got := visible(text); got != want {
+			t.Errorf("visible(%q) = %s, want %s", text, got, want)
+		}
+	}
+}

@@ -15,6 +15,10 @@ import (
 	"github.com/project-iris/iris"
 )
 
+// mostForwarded is how many TCP connections are forwarded at once. Others wait
+// until one ends.
+const mostForwarded = 1024
+
 // tunnelFlags are the flags of the tunnel command.
 type tunnelFlags struct {
 	clientFlags
@@ -96,6 +100,7 @@ func (o *tunnelFlags) forward(attaching context.Context, cmd *cobra.Command, clu
 
 	ctx, cancel := context.WithCancel(cmd.Context())
 	var conns sync.WaitGroup
+	room := make(chan struct{}, mostForwarded)
 	defer conns.Wait()
 	defer cancel() // ends them
 	context.AfterFunc(ctx, func() { l.Close() })
@@ -113,7 +118,9 @@ func (o *tunnelFlags) forward(attaching context.Context, cmd *cobra.Command, clu
 		case err != nil:
 			return err
 		}
+		room <- struct{}{}
 		conns.Go(func() {
+			defer func() { <-room }()
 			if err := o.carry(ctx, client, cluster, conn); err != nil && ctx.Err() == nil {
 				talk.Printf("connection from %v: %s", conn.RemoteAddr(), errorText(err))
 			}

@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestSizes(t *testing.T) {
@@ -38,6 +39,50 @@ func TestSizes(t *testing.T) {
 		}
 		if s != test.want {
 			t.Errorf("size %q is %d, want %d", test.text, s, test.want)
+		}
+	}
+}
+
+func TestSpans(t *testing.T) {
+	for _, test := range []struct {
+		text string
+		want span
+		ok   bool
+	}{
+		{"500ms", span(500 * time.Millisecond), true},
+		{"1m30s", span(90 * time.Second), true},
+		{"0s", 0, true},
+		{"0", 0, true},
+		{"-1s", 0, false},
+		{"10", 0, false},
+		{"soon", 0, false},
+		{"", 0, false},
+		{"9999999h", 0, false},
+	} {
+		var s span
+		if err := s.Set(test.text); (err == nil) != test.ok || s != test.want {
+			t.Errorf("span %q is %v, error %v, want %v", test.text, &s, err, &test.want)
+		}
+	}
+}
+
+func TestCounts(t *testing.T) {
+	for _, test := range []struct {
+		text string
+		want count
+	}{
+		{"1", 1},
+		{"2147483647", 1<<31 - 1},
+		{"2147483648", 0},
+		{"0", 0},
+		{"-1", 0},
+		{"1.5", 0},
+		{"1K", 0},
+		{"", 0},
+	} {
+		var c count
+		if err := c.Set(test.text); (err == nil) != (test.want > 0) || c != test.want {
+			t.Errorf("count %q is %d, error %v, want %d", test.text, c, err, test.want)
 		}
 	}
 }
