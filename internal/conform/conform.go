@@ -68,6 +68,9 @@ type Case struct {
 	// virtual says why a case makes sense in invented time only; empty: it
 	// runs over sockets too.
 	virtual string
+
+	// alone cases measure the process, in which no other case may run meanwhile.
+	alone bool
 }
 
 // Run runs the cases as subtests named after them, each with a node of its own.
@@ -86,7 +89,9 @@ func Run(t *testing.T, env Env, cases []Case) {
 		}
 		t.Run(c.Name, func(t *testing.T) {
 			if env.Virtual {
-				t.Parallel() // bubbles do not feel each other
+				if !c.alone {
+					t.Parallel() // bubbles do not feel each other
+				}
 				synctest.Test(t, one)
 			} else {
 				one(t)

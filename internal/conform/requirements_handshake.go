@@ -203,7 +203,7 @@ func encodingCases() []Case {
 			c.sync()
 		})},
 
-		{Name: "R6 announced length reserves no memory", Run: play(func(s *stage) {
+		{Name: "R6 announced length reserves no memory", alone: true, Run: play(func(s *stage) {
 			s.attachClientOnly().sync()
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
