@@ -137,21 +137,43 @@ func (s *scene) loop(w way, l Limit, hear func(body string)) (p Program, send fu
 }
 
 // limitsThreads: of four messages at once, one is handled at a time, so that
-// two are done after two and a half times as long as one takes.
+// two are done after two and a half times as long as one takes, and no more.
 func limitsThreads(took time.Duration, w way) func(*scene) {
 	return func(s *scene) {
-		took := took * s.stretch(took)
-		var done atomic.Int32
-		_, send := s.loop(w, Limit{Threads: 1}, func(string) {
-			time.Sleep(took)
-			done.Add(1)
+		var running atomic.Int32
+		done := make(chan string, 4)
+		_, send := s.loop(w, Limit{Threads: 1}, func(body string) {
+			s.alone(&running, took)
+			once(s, done, body)
 		})
 		s.all(4, func(i int) error { return send(s.text(i, 0)) })
-		time.Sleep(took * 5 / 2)
-		if n := done.Load(); n != 2 {
-			s.t.Fatalf("%d of 4 messages are done after %v, wanted 2 of %v each", n, took*5/2, took)
-		}
+		s.takes(done, 2, time.Now(), took*5/2)
 		s.phase("handling")
+	}
+}
+
+// alone is what a handler does, for a time, that has to be the only one: then the
+// third of several cannot be done before three times as long. It fails the case if
+// another runs.
+func (s *scene) alone(running *atomic.Int32, took time.Duration) {
+	if n := running.Add(1); n > 1 {
+		s.errorf("%d handlers run at once, wanted one", n)
+	}
+	time.Sleep(took)
+	running.Add(-1)
+}
+
+// takes takes n values from c and ends the case if they have not come within
+// limit of start.
+func (s *scene) takes(c <-chan string, n int, start time.Time, limit time.Duration) {
+	s.t.Helper()
+	late := time.After(time.Until(start.Add(s.within(limit))))
+	for i := range n {
+		select {
+		case <-c:
+		case <-late:
+			s.t.Fatalf("%d came within %v, wanted %d", i, s.within(limit), n)
+		}
 	}
 }
 
@@ -312,7 +334,7 @@ func requestsFail(messages int) func(*scene) {
 // one with less times out before the handler is done.
 func requestsTimeOut(took, long, short time.Duration) func(*scene) {
 	return func(s *scene) {
-		k := s.stretch(took)
+		k := s.stretch(short)
 		p := s.join(&Service{Request: s.answering(func(r *Call) {
 			time.Sleep(took * k)
 			r.Reply(r.Body)
@@ -331,31 +353,26 @@ func requestsTimeOut(took, long, short time.Duration) func(*scene) {
 
 // limitsRequestThreads: of four requests at once, one is handled at a time, but
 // all in time: two are answered after two and a half times as long as one takes,
-// four after five times as long.
+// and no more, four after five times as long.
 func limitsRequestThreads(took, timeout time.Duration) func(*scene) {
 	return func(s *scene) {
-		took, timeout := took*s.stretch(took), timeout*s.stretch(took)
+		var running atomic.Int32
 		p := s.join(&Service{Requests: Limit{Threads: 1}, Request: func(r *Call) {
-			time.Sleep(took)
+			s.alone(&running, took)
 			r.Reply(r.Body)
 		}})
-		var done atomic.Int32
+		done := make(chan string, 4)
+		start := time.Now()
 		for j := range 4 {
 			s.work.Go(func() {
-				if err := s.expectEcho(p, s.text(0, j), timeout); err != nil {
+				if err := s.expectEcho(p, s.text(0, j), s.within(timeout)); err != nil {
 					s.errorf("%v", err)
 				}
-				done.Add(1)
+				once(s, done, s.text(0, j))
 			})
 		}
-		time.Sleep(took * 5 / 2)
-		if n := done.Load(); n != 2 {
-			s.t.Fatalf("%d of 4 requests are done after %v, wanted 2 of %v each", n, took*5/2, took)
-		}
-		time.Sleep(took * 5 / 2)
-		if n := done.Load(); n != 4 {
-			s.t.Fatalf("%d of 4 requests are done after %v, wanted all of %v each", n, took*5, took)
-		}
+		s.takes(done, 2, start, took*5/2)
+		s.takes(done, 2, start, took*5)
 		s.phase("requesting")
 	}
 }
@@ -382,8 +399,11 @@ func limitsRequestMemory(timeout time.Duration) func(*scene) {
 // which time out.
 func requestsExpire(timeout, took time.Duration) func(*scene) {
 	return func(s *scene) {
-		k := s.stretch(took)
-		timeout, took := timeout*k, took*k
+		k := s.stretch(timeout)
+		timeout, took := timeout*k, took
+		if k > 1 {
+			took = 2 * timeout // k times as long would be too long to wait for
+		}
 		var handled atomic.Int32
 		p := s.join(&Service{Requests: Limit{Threads: 1}, Request: func(r *Call) {
 			if r.Timeout >= 0 && r.Timeout != timeout {

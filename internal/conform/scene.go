@@ -245,8 +245,8 @@ func (s *scene) join(svc *Service) Program {
 	return p
 }
 
-// once puts v into c, which has room for one element, and fails the case if one
-// is there already.
+// once puts v into c, which has room for all that is to come, and fails the case
+// if there is none.
 func once[T any](s *scene, c chan T, v T) {
 	select {
 	case c <- v:
