@@ -260,7 +260,6 @@ func ExampleClient_Drain() {
 	service, err := config.Register(ctx, "slow", iris.HandlerFunc(
 		func(ctx context.Context, body []byte) ([]byte, error) {
 			close(started)
-			time.Sleep(20 * time.Millisecond) // work
 			return []byte("done"), nil
 		}))
 	if err != nil {
