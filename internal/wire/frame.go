@@ -1,9 +1,15 @@
 // Package wire is the protocol between nodes: every frame's layout, encoded and
 // decoded (docs/messaging.md, Frames). Everything in it is pure.
+//
+// Integers are big endian, uv is a uvarint, id a ring.ID of 16 octets, and
+// [x, y] a list: its length as uint16, then the pairs. Octets after the last
+// field of a frame, and bits of flags that have no meaning yet, are ignored.
 package wire
 
 import (
+	"encoding/binary"
 	"errors"
+	"fmt"
 
 	"github.com/project-iris/iris/internal/ring"
 )
@@ -26,64 +32,10 @@ const (
 	MaxHops = 16
 )
 
-// A Type says what a frame is.
-type Type byte
-
-// The frames.
-const (
-	TypeHello       Type = 0x01
-	TypeWelcome     Type = 0x02
-	TypeAttach      Type = 0x03
-	TypeAttached    Type = 0x04
-	TypeAbort       Type = 0x09
-	TypeUndelivered Type = 0x0a
-	TypeLeaving     Type = 0x0b
-	TypeLeave       Type = 0x0c
-	TypeError       Type = 0x0d
-	TypeWant        Type = 0x0e // the acceptor of a link asks for its data session
-
-	TypeBeat      Type = 0x10
-	TypeProbeFor  Type = 0x11
-	TypeLeaves    Type = 0x12
-	TypeViewEvent Type = 0x13
-	TypeViewHash  Type = 0x14
-	TypeViewGet   Type = 0x15
-	TypeLookup    Type = 0x16
-	TypeFound     Type = 0x17
-
-	TypeAnnounce  Type = 0x20
-	TypeAnnounced Type = 0x21
-	TypeResolve   Type = 0x22
-	TypeMembers   Type = 0x23
-	TypeRedirect  Type = 0x24
-	TypeCheck     Type = 0x25
-	TypeChecked   Type = 0x26
-	TypeDigestDir Type = 0x27
-	TypeReplicate Type = 0x28
-
-	TypeRequest    Type = 0x30
-	TypeReply      Type = 0x31
-	TypeNotStarted Type = 0x32
-	TypeCancel     Type = 0x33
-
-	TypePublish  Type = 0x40
-	TypeGap      Type = 0x41
-	TypeDigest   Type = 0x42
-	TypeNack     Type = 0x43
-	TypeUnwanted Type = 0x44
-
-	TypeTunnelOffer  Type = 0x50
-	TypeTunnelAccept Type = 0x51
-	TypeDialBack     Type = 0x52
-
-	TypeChunk  Type = 0x62
-	TypeCredit Type = 0x63
-	TypeClose  Type = 0x64
-)
-
 // Flags of a frame.
 type Flags byte
 
+// The flags.
 const (
 	Skip     Flags = 0x01 // who does not know the type skips the frame
 	Routed   Flags = 0x02 // Origin and Target are there
@@ -92,22 +44,10 @@ const (
 	Named    Flags = 0x10 // Name is there
 	First    Flags = 0x20 // the receiver's stream starts here
 	Replay   Flags = 0x40 // sent again on demand
+
+	unknownFlags Flags = 0x80
+	extensions         = Routed | Trace | Fragment | Named
 )
-
-// A Kind says what a name is the name of.
-type Kind byte
-
-const (
-	Cluster Kind = 1
-	Topic   Kind = 2
-)
-
-// A Name stands for the name of a cluster or topic: names themselves never
-// travel.
-type Name struct {
-	Kind Kind
-	Key  ring.ID
-}
 
 // A Frame is the header of a frame, its extensions, and its body.
 //
@@ -116,10 +56,10 @@ type Name struct {
 //	flags   byte
 //	hops    byte      routers it may still pass; 0: not routed
 //	version byte      1
-//	origin, target [16]                  with Routed
-//	trace   [26]                         with Trace
+//	origin, target id                    with Routed
+//	trace   [26]byte                     with Trace
 //	message, offset, total uint32        with Fragment
-//	kind, split byte, key [16]           with Named
+//	kind, split byte, key id             with Named
 //	body
 type Frame struct {
 	Type    Type
@@ -138,3 +78,105 @@ type Frame struct {
 // ErrShort says that more octets are needed. Every other error means that the
 // sender broke the protocol.
 var ErrShort = errors.New("frame is incomplete")
+
+// Known reports whether the frame means something to this version of the
+// protocol. One that does not is passed over if it has Skip, and otherwise
+// breaks the protocol.
+func (f *Frame) Known() bool { return f.Type.Known() && f.Flags&unknownFlags == 0 }
+
+// Parse reads the frame at the start of b, whatever its type, and returns the
+// octets it took. f.Body points into b, and an append to it copies it.
+//
+// With ErrShort, n is how many octets from the start of b must be there before
+// another attempt can succeed: more than len(b), at most 4 + MaxFrame. f counts
+// only without an error.
+func Parse(b []byte, f *Frame) (n int, err error) {
+	if len(b) < 4 {
+		return HeaderSize, ErrShort
+	}
+	length := binary.BigEndian.Uint32(b)
+	if length < HeaderSize-4 || length > MaxFrame {
+		return 0, fmt.Errorf("frame of %d octets after its length, want %d to %d", length, HeaderSize-4, MaxFrame)
+	}
+	n = 4 + int(length)
+	if len(b) < HeaderSize {
+		return n, ErrShort
+	}
+	*f = Frame{Type: Type(b[4]), Flags: Flags(b[5]), Hops: b[6]}
+	if b[7] != Version {
+		return 0, fmt.Errorf("%v of version %d, want %d", f.Type, b[7], Version)
+	}
+	if f.Hops > MaxHops {
+		return 0, fmt.Errorf("%v with %d hops, want at most %d", f.Type, f.Hops, MaxHops)
+	}
+	if len(b) < n {
+		return n, ErrShort
+	}
+	f.Body = b[HeaderSize:n:n]
+	if f.Flags&extensions != 0 {
+		if err := f.parseExtensions(); err != nil {
+			return 0, fmt.Errorf("%v: %w", f.Type, err)
+		}
+	}
+	return n, nil
+}
+
+func (f *Frame) parseExtensions() error {
+	p := parser{b: f.Body}
+	if f.Flags&Routed != 0 {
+		f.Origin, f.Target = p.id(), p.id()
+	}
+	if f.Flags&Trace != 0 {
+		copy(f.Trace[:], p.octets(len(f.Trace)))
+	}
+	if f.Flags&Fragment != 0 {
+		f.Message, f.Offset, f.Total = p.uint32(), p.uint32(), p.uint32()
+	}
+	if f.Flags&Named != 0 {
+		f.Name = p.name()
+	}
+	f.Body = p.b
+	if f.Flags&Fragment != 0 && p.err == nil && uint64(f.Offset)+uint64(len(f.Body)) > uint64(f.Total) {
+		return fmt.Errorf("fragment of %d octets at %d exceeds the message's %d", len(f.Body), f.Offset, f.Total)
+	}
+	return p.err
+}
+
+// AppendHead appends what precedes the body of f, which will have that many
+// octets; f.Body has no part in it. It panics if the frame would be longer than
+// MaxFrame: whoever makes bodies bounds them.
+func (f *Frame) AppendHead(b []byte, body int) []byte {
+	start := len(b)
+	b = append(b, 0, 0, 0, 0, byte(f.Type), byte(f.Flags), f.Hops, Version)
+	if f.Flags&extensions != 0 {
+		b = f.appendExtensions(b)
+	}
+	putLength(b[start:], len(b)-start+body)
+	return b
+}
+
+func (f *Frame) appendExtensions(b []byte) []byte {
+	if f.Flags&Routed != 0 {
+		b = f.Target.Append(f.Origin.Append(b))
+	}
+	if f.Flags&Trace != 0 {
+		b = append(b, f.Trace[:]...)
+	}
+	if f.Flags&Fragment != 0 {
+		b = appendUint32(b, f.Message)
+		b = appendUint32(b, f.Offset)
+		b = appendUint32(b, f.Total)
+	}
+	if f.Flags&Named != 0 {
+		b = f.Name.append(b)
+	}
+	return b
+}
+
+// putLength writes the length of a frame of size octets in all to its start.
+func putLength(b []byte, size int) {
+	if size-4 > MaxFrame {
+		panic(fmt.Sprintf("wire: frame of %d octets", size))
+	}
+	binary.BigEndian.PutUint32(b, uint32(size-4))
+}
