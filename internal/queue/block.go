@@ -84,6 +84,9 @@ func NewBody(budget *Budget, b []byte) *Body {
 // Bytes returns the octets; nobody changes them.
 func (y *Body) Bytes() []byte { return y.b }
 
+// Hold adds a hold to one that the caller has or knows of; Release ends it.
+func (y *Body) Hold() { y.refs.Add(1) }
+
 // Release ends the caller's hold.
 func (y *Body) Release() { y.release() }
 

@@ -52,13 +52,13 @@ func (r *Records) Push(number uint64, octets []byte) bool {
 // First returns the oldest record, which there must be; the octets are valid
 // until the next call.
 func (r *Records) First() (number uint64, octets []byte) {
-	number, octets, _ = r.first.record()
+	number, octets, _ = r.first.record(r.first.r)
 	return number, octets
 }
 
 // Pop takes the oldest record off.
 func (r *Records) Pop() {
-	_, octets, end := r.first.record()
+	_, octets, end := r.first.record(r.first.r)
 	r.octets -= len(octets)
 	if r.first.r = end; end == len(r.first.b) {
 		r.shift()
@@ -83,11 +83,24 @@ func (r *Records) shift() {
 	r.Budget.Give(n)
 }
 
-// record reads the record at k.r and says where it ends.
-func (k *block) record() (number uint64, octets []byte, end int) {
-	b := k.b[k.r:]
+// record reads the record at b[at:] and says where it ends.
+func (k *block) record(at int) (number uint64, octets []byte, end int) {
+	b := k.b[at:]
 	number, n := binary.Uvarint(b)
 	size, m := binary.Uvarint(b[n:])
 	octets = b[n+m:][:size]
-	return number, octets, k.r + n + m + int(size)
+	return number, octets, at + n + m + int(size)
+}
+
+// All calls f with each record, oldest first, until it returns false.
+func (r *Records) All(f func(number uint64, octets []byte) bool) {
+	for k := r.first; k != nil; k = k.next {
+		for at := k.r; at < len(k.b); {
+			number, octets, end := k.record(at)
+			if !f(number, octets) {
+				return
+			}
+			at = end
+		}
+	}
 }
