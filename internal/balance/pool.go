@@ -13,6 +13,7 @@ const (
 	freshFor   = time.Second // a signal's life
 	freshUses  = 4           // choices a signal serves
 	mostDrawn  = 16          // members compared for one choice
+	exploreOne = 16          // choices, of which one may go to a member not known
 	ejectAfter = 5           // failures in a row
 	ejectFirst = 5 * time.Second
 	ejectMost  = time.Minute
@@ -22,30 +23,46 @@ const (
 // methods allocates but Add.
 type Pool[T any] struct {
 	members []*Member[T] // in no order: choosing among many shuffles them
+	start   time.Time    // what instants are counted from
+}
+
+// An instant is a time, in nanoseconds since the start of the pool: comparing
+// those costs less than comparing times, and setting the clock moves none.
+type instant int64
+
+const never instant = -1 << 62
+
+func (p *Pool[T]) instant(now time.Time) instant {
+	if p.start.IsZero() {
+		p.start = now
+	}
+	return instant(now.Sub(p.start))
 }
 
 // A Member is a member node in a Pool. The caller may change the exported fields
-// at any time. The node itself can be a member beside others: its RTT is 0, and
-// Signal tells its load before each choice.
+// at any time. The node itself can be a member beside others, not preferred but
+// for its RTT of 0: SetInFlight tells its load before each choice.
 type Member[T any] struct {
 	Value   T             // the caller's
 	Workers int           // what was announced: counts before a signal is there
 	RTT     time.Duration // of the way there and back
 
-	at       time.Time // of the newest signal
-	uses     int       // choices it served
-	inFlight int       // what it said, and ours since then
+	pool     *Pool[T]
+	at       instant // of the newest signal
+	asked    instant // when a request was sent without a fresh one, if its answer is owed
+	uses     int     // choices the signal served
+	inFlight int     // what it said, and ours since then
 	workers  int
 	each     float64 // nanoseconds: handler time by worker
 
-	failures int // in a row
-	ejected  time.Time
-	eject    time.Duration // the last time; 0: never since the last success
+	failures int           // in a row
+	ejected  instant       // until then
+	eject    time.Duration // for how long; 0: not since the last success
 }
 
 // Add adds a member node.
 func (p *Pool[T]) Add(value T, workers int, rtt time.Duration) *Member[T] {
-	m := &Member[T]{Value: value, Workers: workers, RTT: rtt}
+	m := &Member[T]{Value: value, Workers: workers, RTT: rtt, pool: p, at: never, asked: never, ejected: never}
 	p.members = append(p.members, m)
 	return m
 }
@@ -70,18 +87,22 @@ func (p *Pool[T]) Len() int { return len(p.members) }
 // request; nil if there is none but not, which has just refused the request
 // (or is nil).
 func (p *Pool[T]) Choose(now time.Time, r *rand.Rand, not *Member[T]) *Member[T] {
+	at := p.instant(now)
 	drawn := p.members
 	if len(drawn) > mostDrawn {
 		drawn = p.draw(r)
 	}
-	m := choose(drawn, now, r, not, false)
+	m := choose(drawn, at, r, not, false)
 	if m == nil && len(drawn) < len(p.members) {
-		m = choose(p.members, now, r, not, false)
+		m = choose(p.members, at, r, not, false)
 	}
 	if m == nil { // all are ejected: then none is
-		m = choose(p.members, now, r, not, true)
+		m = choose(p.members, at, r, not, true)
 	}
 	if m != nil {
+		if !m.fresh(at) {
+			m.asked = at
+		}
 		m.uses++
 		m.inFlight++
 	}
@@ -97,52 +118,78 @@ func (p *Pool[T]) draw(r *rand.Rand) []*Member[T] {
 	return p.members[:mostDrawn]
 }
 
-// choose returns the member of those that promises the earliest answer, or one
-// at random if nothing is known of any; nil if none may be chosen.
-func choose[T any](members []*Member[T], now time.Time, r *rand.Rand, not *Member[T], all bool) *Member[T] {
+// choose returns the member that promises the earliest answer. One choice in 16
+// goes to a member of which nothing fresh is known, if it does not owe an
+// answer: where requests are many, others would be known for ever, and it never
+// again. If nothing is known of any, one is taken at random. Choose returns nil
+// if none may be taken.
+func choose[T any](members []*Member[T], now instant, r *rand.Rand, not *Member[T], all bool) *Member[T] {
 	var best *Member[T]
 	lowest := math.Inf(1)
-	weight := 0
+	unknown, unasked := 0, 0 // their workers
 	for _, m := range members {
-		if m == not || !all && m.Ejected(now) {
-			continue
-		}
-		weight += max(m.Workers, 1)
-		if s := m.score(now); s < lowest {
-			best, lowest = m, s
+		switch {
+		case m == not, !all && now < m.ejected:
+		case m.fresh(now):
+			if s := m.score(); s < lowest {
+				best, lowest = m, s
+			}
+		case m.unasked(now):
+			unasked += m.weight()
+			fallthrough
+		default:
+			unknown += m.weight()
 		}
 	}
-	if best != nil || weight == 0 {
+	explore := best != nil && unasked > 0 && r.Uint32()%exploreOne == 0
+	if unknown == 0 || best != nil && !explore {
 		return best
 	}
-	at := int(r.Uint64N(uint64(weight)))
+	among := unknown
+	if explore {
+		among = unasked
+	}
+	at := int(r.Uint64N(uint64(among)))
 	for _, m := range members {
-		if m == not || !all && m.Ejected(now) {
+		if m == not || !all && now < m.ejected || m.fresh(now) || explore && !m.unasked(now) {
 			continue
 		}
-		if at -= max(m.Workers, 1); at < 0 {
+		if at -= m.weight(); at < 0 {
 			return m
 		}
 	}
-	return nil
+	return best
 }
 
-// score returns how long m is expected to take, in nanoseconds: infinitely long
-// if nothing fresh is known.
-func (m *Member[T]) score(now time.Time) float64 {
-	if m.uses >= freshUses || now.Sub(m.at) > freshFor {
-		return math.Inf(1)
-	}
+// fresh reports whether the newest signal of m still says something.
+func (m *Member[T]) fresh(now instant) bool {
+	return m.uses < freshUses && now-m.at <= instant(freshFor)
+}
+
+// unasked reports whether m, which is not fresh, owes no answer to a request
+// sent to find out.
+func (m *Member[T]) unasked(now instant) bool { return now-m.asked > instant(freshFor) }
+
+// weight is the part of m where choices are made at random.
+func (m *Member[T]) weight() int { return max(m.Workers, 1) }
+
+// score returns how long m is expected to take, in nanoseconds.
+func (m *Member[T]) score() float64 {
 	return m.each*float64(max(m.inFlight+1, m.workers)) + float64(m.RTT)
 }
 
 // Signal notes what m said of its load: requests in flight, workers, mean
 // handler time.
 func (m *Member[T]) Signal(now time.Time, inFlight, workers int, handler time.Duration) {
-	m.at, m.uses = now, 0
+	m.at, m.uses, m.asked = m.pool.instant(now), 0, never
 	m.inFlight, m.workers = inFlight, max(workers, 1)
 	m.each = float64(max(handler, time.Microsecond)) / float64(m.workers)
 }
+
+// SetInFlight notes how many requests m has in flight, if that is known at the
+// moment of a choice. The signal lasts no longer for it, else m would win for
+// ever against members of which nothing is known.
+func (m *Member[T]) SetInFlight(n int) { m.inFlight = n }
 
 // Failed notes that a request sent to m died with it, or had no answer in time.
 // After some in a row m is ejected for a while; failures while it is count for
@@ -155,15 +202,15 @@ func (m *Member[T]) Failed(now time.Time) {
 		return
 	}
 	m.eject = min(max(2*m.eject, ejectFirst), ejectMost)
-	m.ejected = now.Add(m.eject)
+	m.ejected = m.pool.instant(now) + instant(m.eject)
 }
 
 // Succeeded notes that m answered: its failures are forgotten.
 func (m *Member[T]) Succeeded() {
-	m.failures, m.eject, m.ejected = 0, 0, time.Time{}
+	m.failures, m.eject, m.ejected = 0, 0, never
 }
 
 // Ejected reports whether m is passed over for now.
 func (m *Member[T]) Ejected(now time.Time) bool {
-	return m.eject > 0 && now.Before(m.ejected)
+	return m.pool.instant(now) < m.ejected
 }
