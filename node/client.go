@@ -118,7 +118,7 @@ func (r *Request) answer(fault bool, body []byte) error {
 	if err != nil {
 		return err
 	}
-	r.client.conn.Reply(b, r.id, fault, body)
+	r.client.conn.Reply(time.Now(), b, r.id, fault, body)
 	r.client.leave(b)
 	return nil
 }

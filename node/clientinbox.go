@@ -224,16 +224,16 @@ func (c *Client) confirm(build uint64) {
 	c.mu.Unlock()
 	c.tunnels.Building(t.id)
 	c.reader.Lock()
-	from, id, ok := c.conn.Confirm(build)
+	o, ok := c.conn.Confirm(build)
 	c.reader.Unlock()
-	if !ok || from == nil { // the initiator no longer waits
+	if !ok || o.From == nil { // the initiator no longer waits
 		c.tunnels.Failed(t.id)
 		c.forget(t)
 		return
 	}
 	b := batches.Get().(*queue.Batch)
 	defer flush(b)
-	tunnel.Open(b, c.node.plane.Timers, from.Sink().(relay.Tunneler).Tunnels(), id, c.tunnels, t.id)
+	tunnel.Open(b, c.node.plane.Timers, o.From.Sink().(relay.Tunneler).Tunnels(), o.Tunnel, c.tunnels, t.id)
 	if t.end = c.tunnels.End(t.id); t.end == nil { // it is gone, and sent nothing
 		c.forget(t)
 		return

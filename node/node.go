@@ -32,6 +32,7 @@ type Node struct {
 	started time.Time
 	core    *core.Core // the loop's
 	out     core.Output
+	asks    messaging.Asks
 	plane   *messaging.Plane
 	relay   *relay.Server
 	tunnels tunnel.Stats
@@ -78,11 +79,11 @@ func New(c Config) (*Node, error) {
 	n.listeners = slices.Clone(c.Listeners)
 	limits := relaywire.DefaultLimits
 	limits.Body = c.MaxMessage
-	n.plane = messaging.New(
-		wheel.NewTimers(n.started, func() { signal(n.tick) }),
-		queue.NewBudget(c.Memory),
-		func() { signal(n.attend) },
-	)
+	n.plane = messaging.New(messaging.Config{
+		Timers: wheel.NewTimers(n.started, func() { signal(n.tick) }),
+		Budget: queue.NewBudget(c.Memory),
+		Wake:   func() { signal(n.attend) },
+	})
 	n.relay = relay.NewServer(relay.Config{
 		Plane:    n.plane,
 		Control:  control{n},
@@ -196,7 +197,7 @@ func (n *Node) loop() {
 			done = append(done, t.done)
 		case <-n.attend:
 			now = time.Now()
-			n.plane.Attend(now, &b)
+			n.plane.Attend(now, &b, &n.asks)
 		case <-n.stop:
 			return
 		}

@@ -29,7 +29,7 @@ func (n *null) Unbuilt(_ *queue.Batch, id uint64, out Outcome)  {}
 func (n *null) Unstarted(pos uint64) (body []byte, ok bool)     { return nil, false }
 
 func nullPlane() *Plane {
-	return New(wheel.NewTimers(start, func() {}), queue.NewBudget(1<<30), func() {})
+	return New(Config{Timers: wheel.NewTimers(start, func() {}), Budget: queue.NewBudget(1 << 30), Wake: func() {}})
 }
 
 // attach makes a null program a member of a name.
@@ -53,7 +53,7 @@ func TestRequestAndReplyDoNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(10_000, func() {
 		now = now.Add(50 * time.Microsecond)
 		c.Conn.Request(now, &b, 1, name, body, 1000)
-		m.Reply(&b, m.id, false, body)
+		m.Reply(now, &b, m.id, false, body)
 	}); n > 0 {
 		t.Errorf("a request and its reply cost %v allocations", n)
 	}
@@ -91,7 +91,7 @@ func BenchmarkRequestReply(b *testing.B) {
 			for i := 0; b.Loop(); i++ { // idle members take turns
 				c.Conn.Request(now, &batch, 1, name, body, 1000)
 				m := ms[i%members]
-				m.Reply(&batch, m.id, false, body)
+				m.Reply(now, &batch, m.id, false, body)
 			}
 		})
 	}
@@ -111,7 +111,7 @@ func BenchmarkRequestReplyParallel(b *testing.B) {
 		now, body := start.Add(time.Second), make([]byte, 128)
 		for pb.Next() {
 			m.Conn.Request(now, &batch, 1, name, body, 1000)
-			m.Reply(&batch, m.id, false, body)
+			m.Reply(now, &batch, m.id, false, body)
 		}
 	})
 }
@@ -142,9 +142,9 @@ func BenchmarkParkAndExpire(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		c.Conn.Request(now, &batch, 1, name, body, 1)
-		p.Attend(now, &batch)
+		p.Attend(now, &batch, &Asks{})
 		now = now.Add(2 * time.Millisecond)
 		c.Expire(now, &batch)
-		p.Attend(now, &batch)
+		p.Attend(now, &batch, &Asks{})
 	}
 }

@@ -16,7 +16,7 @@ func TestBuildIsOfferedAndConfirmed(t *testing.T) {
 		t.Errorf("Load = %d with a build to confirm", ms[0].Load())
 	}
 	for i, m := range ms {
-		from, id, ok := m.Confirm(0)
+		from, id, ok := confirmed(m, 0)
 		if from != c.Conn || id != uint64(7+i) || !ok {
 			t.Errorf("Confirm = %v, %d, %v; want the initiator's %d", from, id, ok, 7+i)
 		}
@@ -37,7 +37,7 @@ func TestBuildThatWasNotOfferedCannotBeConfirmed(t *testing.T) { // R59
 	c, m := w.program(""), w.program("echo")
 	refused := func(p *program, id uint64) {
 		t.Helper()
-		if from, _, ok := p.Confirm(id); ok || from != nil {
+		if from, _, ok := confirmed(p, id); ok || from != nil {
 			t.Errorf("build %d was confirmed", id)
 		}
 	}
@@ -47,7 +47,7 @@ func TestBuildThatWasNotOfferedCannotBeConfirmed(t *testing.T) { // R59
 	w.build(c, 2, "echo", 1000)
 	refused(m, 1)
 	refused(c, 0)
-	if _, _, ok := m.Confirm(0); !ok {
+	if _, ok := m.Confirm(0); !ok {
 		t.Error("the build offered was refused")
 	}
 	refused(m, 0) // confirmed before
@@ -61,7 +61,7 @@ func TestBuildThatEndedMayStillBeConfirmed(t *testing.T) {
 	w.expect(m, offered(0))
 	w.pass(101 * time.Millisecond)
 	w.expect(c, unbuilt(7, TimedOut))
-	if from, _, ok := m.Confirm(0); from != nil || !ok {
+	if from, _, ok := confirmed(m, 0); from != nil || !ok {
 		t.Errorf("Confirm after the deadline = %v, %v; want nobody, and no violation", from, ok)
 	}
 	if m.Load() != 0 {
@@ -99,7 +99,7 @@ func TestEachBuildHasItsOwnLimit(t *testing.T) {
 		w.build(c, i, "echo", 60_000)
 		if i != 50 {
 			w.pass(time.Second)
-			if _, _, ok := m.Confirm(i); !ok {
+			if _, ok := m.Confirm(i); !ok {
 				t.Fatalf("build %d: not offered", i)
 			}
 		}
@@ -120,7 +120,7 @@ func TestAbandonedBuildIsStillToBeConfirmed(t *testing.T) {
 	w.expect(m, offered(0))
 	w.close(c)
 	w.pass(2 * time.Second)
-	if from, _, ok := m.Confirm(0); from != nil || !ok {
+	if from, _, ok := confirmed(m, 0); from != nil || !ok {
 		t.Errorf("Confirm = %v, %v", from, ok)
 	}
 	w.pass(2 * time.Second)

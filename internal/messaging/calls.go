@@ -11,9 +11,10 @@ import (
 // Bounds of what a connection may have under way.
 const (
 	MaxPending = 4096      // calls; one more is refused at once
-	maxParked  = 16 << 20  // octets of bodies waiting for a member, and one body; the oldest are let go
+	maxHeld    = 16 << 20  // octets of bodies held for another attempt, and one body; the oldest are let go
 	maxTimeout = 1<<31 - 1 // milliseconds; longer ones end then (R25)
-	callCost   = 256       // octets a call is charged, and a parked one beside name and body
+	callCost   = 256       // octets a call is charged, beside its body
+	spareBody  = 1 << 10   // octets of a body's buffer that a call keeps for the next body
 )
 
 // kind is what a call is about.
@@ -35,7 +36,7 @@ type calls struct {
 	armed  int64       // tick for which timer is set; 0: not set
 	free   *call
 	made   int // calls that exist, free ones included
-	parked int // octets kept for parked calls
+	held   int // octets of buffers for bodies, those of free calls included
 	seq    uint64
 }
 
@@ -47,25 +48,29 @@ type call struct {
 	gen     uint32
 	kind    kind
 	id      uint64 // the program's own
+	due     int64  // tick of its deadline
 	timeout uint64
 	attempt attempt
-	kept    *kept // set while parked
+
+	// What another attempt needs, while it is held.
+	holds bool
+	seq   uint64 // tells the oldest
+	name  string // of the cluster
+	body  []byte // in a buffer that outlives the call
+	lent  bool   // somebody may read body without the lock: the buffer is not used again
+
+	waits  bool  // for a member, with the loop
+	busy   bool  // it waits because all members refused it
+	backed uint8 // how often it was put back
 }
 
-// An attempt is the member a call was handed to, and its id there.
+// An attempt is who a call was handed to: a member of this node, or another
+// node, and its id there.
 type attempt struct {
 	member *Conn
+	peer   *Peer
 	id     uint64
 }
-
-// kept is what a call needs to be handed to a member that appears later.
-type kept struct {
-	seq  uint64
-	name string
-	body []byte
-}
-
-func (k *kept) cost() int { return len(k.name) + len(k.body) + callCost }
 
 // A ticket names one life of a call, up to a retry. The zero value names none.
 type ticket struct {
@@ -104,7 +109,7 @@ func (s *calls) add(c *Conn, now time.Time, k kind, id, timeout uint64) (ticket,
 	} else {
 		s.free = a.next
 	}
-	a.kind, a.id, a.timeout = k, id, timeout
+	a.kind, a.id, a.due, a.timeout = k, id, due, timeout
 	s.wheel.Add(&a.entry, due)
 	if s.armed == 0 || due < s.armed {
 		s.arm(c, due)
@@ -123,18 +128,26 @@ func (s *calls) arm(c *Conn, due int64) {
 // release ends a life of a and makes it fit for the next.
 func (s *calls) release(c *Conn, a *call) {
 	s.wheel.Remove(&a.entry)
-	if a.kept != nil {
-		s.unkeep(c, a)
-	}
+	s.let(c, a)
 	a.gen++
 	a.attempt = attempt{}
+	a.busy, a.backed = false, 0
 	a.next, s.free = s.free, a
 }
 
-func (s *calls) unkeep(c *Conn, a *call) {
-	s.parked -= a.kept.cost()
-	c.plane.Budget.Give(a.kept.cost())
-	a.kept = nil
+// let ends the holding of a body.
+func (s *calls) let(c *Conn, a *call) {
+	a.holds, a.waits, a.name = false, false, ""
+	if a.lent || cap(a.body) > spareBody {
+		s.drop(c, a)
+	}
+}
+
+// drop gives back the buffer of a body.
+func (s *calls) drop(c *Conn, a *call) {
+	s.held -= cap(a.body)
+	c.plane.Budget.Give(cap(a.body))
+	a.body, a.lent = nil, false
 }
 
 // expire ends calls due by tick, at most as many as ends has room for, and
@@ -154,7 +167,10 @@ func (s *calls) expire(c *Conn, b *queue.Batch, tick int64, ends []end) int {
 		a := e.Owner.(*call)
 		ends[n] = a.end()
 		out := TimedOut
-		if a.kept != nil {
+		switch {
+		case a.busy && a.waits:
+			out = Busy
+		case a.waits:
 			out = Unreached
 		}
 		k, id := a.kind, a.id
@@ -175,21 +191,28 @@ func (s *calls) seal(c *Conn) []end {
 		a := e.Owner.(*call)
 		ends = append(ends, a.end())
 		a.gen++
-		if a.kept != nil {
-			s.unkeep(c, a)
-		}
+		a.holds, a.waits = false, false
 	})
-	c.plane.Budget.Give(s.made * callCost)
-	s.wheel, s.free, s.made = wheel.Wheel{}, nil, 0
+	c.plane.Budget.Give(s.made*callCost + s.held)
+	s.wheel, s.free, s.made, s.held = wheel.Wheel{}, nil, 0, 0
 	return ends
 }
 
 func (a *call) end() end {
-	e := end{kind: a.kind, attempt: a.attempt}
-	if a.kept != nil {
-		e.parked, e.waits = a.kept.name, true
+	return end{kind: a.kind, attempt: a.attempt, parked: a.name, waits: a.waits}
+}
+
+// locked runs f with the call, if it still has the ticket's life, under its cell's
+// lock.
+func (t ticket) locked(f func(s *calls, a *call)) bool {
+	s := &t.conn.calls
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t.call.gen != t.gen {
+		return false
 	}
-	return e
+	f(s, t.call)
+	return true
 }
 
 // answer ends the call with an outcome for the program, if it still waits.
@@ -208,94 +231,146 @@ func (t ticket) answer(b *queue.Batch, out Outcome, body []byte) bool {
 
 // take ends the call without a word, if it still waits: the caller answers it.
 func (t ticket) take() (id uint64, ok bool) {
-	s := &t.conn.calls
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if t.call.gen != t.gen {
-		return 0, false
-	}
-	id = t.call.id
-	s.release(t.conn, t.call)
-	return id, true
+	ok = t.locked(func(s *calls, a *call) {
+		id = a.id
+		s.release(t.conn, a)
+	})
+	return id, ok
 }
 
 // attempted notes who has been handed the call. It reports false when the call
 // has ended meanwhile, or been taken back.
-func (t ticket) attempted(a attempt) bool {
+func (t ticket) attempted(to attempt) bool {
 	s := &t.conn.calls
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t.call.gen != t.gen {
 		return false
 	}
-	t.call.attempt = a
-	if t.call.kept != nil {
-		s.unkeep(t.conn, t.call)
+	t.call.attempt = to
+	t.call.waits, t.call.busy, t.call.backed = false, false, 0
+	if to.peer == nil { // its queue gives the body back if need be
+		s.let(t.conn, t.call)
 	}
 	return true
 }
 
-// retry takes the call back from the member it was handed to, with a new ticket:
+// retry takes the call back from whom it was handed to, with a new ticket:
 // whoever handed it over may be about to note so, and comes too late now. It also
-// returns the program's timeout, and false when the call has ended.
-func (t ticket) retry() (next ticket, timeout uint64, ok bool) {
-	s := &t.conn.calls
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if t.call.gen != t.gen {
-		return ticket{}, 0, false
-	}
-	t.call.gen++
-	t.gen = t.call.gen
-	t.call.attempt = attempt{}
-	if t.call.kept != nil {
-		s.unkeep(t.conn, t.call)
-	}
-	return t, t.call.timeout, true
+// returns the program's timeout, and what the call holds: the body is nil if it
+// holds none. It reports false when the call has ended.
+func (t ticket) retry() (next ticket, name string, body []byte, timeout uint64, ok bool) {
+	ok = t.locked(func(_ *calls, a *call) {
+		a.gen++
+		a.attempt = attempt{}
+		next, timeout = ticket{t.conn, a, a.gen, t.kind}, a.timeout
+		if a.holds {
+			a.lent = true
+			name, body = a.name, a.body
+			if body == nil {
+				body = []byte{}
+			}
+		}
+	})
+	return next, name, body, timeout, ok
 }
 
-// keep copies what the call needs to wait for a member, within the bounds of
-// the connection and the node, and returns the copy. It reports false when the
+// life returns the milliseconds that are left of the call.
+func (t ticket) life(tick int64) (ms uint32, ok bool) {
+	ok = t.locked(func(_ *calls, a *call) { ms = uint32(min(max(0, a.due-tick), maxTimeout)) })
+	return ms, ok
+}
+
+// hold copies what the call needs to be handed to another node, and to another
+// member if that one does not start it, within the bounds of the connection and
+// the node. It reports false when the call has ended. Without room for its body
+// it goes on, but will have no next attempt. To make room the oldest bodies are
+// let go; let names what those of them wait for that wait.
+func (t ticket) hold(name string, body []byte) (let []string, ok bool) {
+	ok = t.locked(func(s *calls, a *call) { let, _ = s.hold(t.conn, a, name, body) })
+	return let, ok
+}
+
+// park is hold for a call that waits for a member. It reports false when the
 // call has ended, or there is no room for its body: it then waits for its
-// deadline. To make room the oldest bodies are let go, and theirs do so too; let
-// names what they waited for.
-func (t ticket) keep(name, body []byte) (k *kept, let []string, ok bool) {
-	c, s := t.conn, &t.conn.calls
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if t.call.gen != t.gen {
-		return nil, nil, false
+// deadline.
+func (t ticket) park(name, body []byte, busy bool) (parked string, let []string, backed uint8, ok bool) {
+	t.locked(func(s *calls, a *call) {
+		a.busy = busy
+		if a.holds {
+			ok = true
+		} else {
+			let, ok = s.hold(t.conn, a, string(name), body)
+		}
+		if ok {
+			a.waits = true
+			parked, backed = a.name, a.backed
+			if busy && a.backed < 10 {
+				a.backed++
+			}
+		}
+	})
+	return parked, let, backed, ok
+}
+
+func (s *calls) hold(c *Conn, a *call, name string, body []byte) (let []string, ok bool) {
+	if a.holds {
+		return nil, true
 	}
-	if !c.plane.Budget.Take(len(name)+len(body)+callCost, s.parked) {
-		c.plane.Drops.Parked.Add(1)
-		return nil, nil, false
+	if size := len(body); size > cap(a.body) {
+		if size < spareBody {
+			size = spareBody
+		}
+		if !c.plane.Budget.Take(size, s.held) {
+			c.plane.Drops.Parked.Add(1)
+			return nil, false
+		}
+		c.plane.Budget.Give(cap(a.body))
+		s.held += size - cap(a.body)
+		a.body = make([]byte, 0, size)
 	}
+	a.body = append(a.body[:0], body...)
 	s.seq++
-	k = &kept{seq: s.seq, name: string(name), body: append([]byte(nil), body...)}
-	t.call.kept = k
-	s.parked += k.cost()
-	for s.parked-k.cost() > maxParked {
+	a.holds, a.seq, a.name = true, s.seq, name
+	if s.held-cap(a.body) > maxHeld {
+		let = s.makeRoom(c, a)
+	}
+	return let, true
+}
+
+// makeRoom lets the oldest bodies go, but that of a, until no more than maxHeld
+// octets are held beside it.
+func (s *calls) makeRoom(c *Conn, a *call) (let []string) {
+	for f := s.free; f != nil; f = f.next {
+		s.drop(c, f)
+	}
+	for s.held-cap(a.body) > maxHeld {
 		var oldest *call
 		s.wheel.All(func(e *wheel.Entry) {
-			a := e.Owner.(*call)
-			if a.kept != nil && (oldest == nil || a.kept.seq < oldest.kept.seq) {
-				oldest = a
+			if o := e.Owner.(*call); o != a && o.holds && cap(o.body) > 0 && (oldest == nil || o.seq < oldest.seq) {
+				oldest = o
 			}
 		})
-		let = append(let, oldest.kept.name)
-		s.unkeep(c, oldest)
+		if oldest == nil {
+			break
+		}
+		if oldest.waits {
+			let = append(let, oldest.name)
+		}
+		s.let(c, oldest)
+		s.drop(c, oldest)
 		c.plane.Drops.Parked.Add(1)
 	}
-	return k, let, true
+	return let
 }
 
-// parked returns what the call was kept with, if it still waits for a member.
+// parked returns what the call waits with, if it still waits for a member.
 func (t ticket) parked() (body []byte, timeout uint64, ok bool) {
-	s := &t.conn.calls
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if t.call.gen != t.gen || t.call.kept == nil {
-		return nil, 0, false
-	}
-	return t.call.kept.body, t.call.timeout, true
+	t.locked(func(_ *calls, a *call) {
+		if a.waits {
+			a.lent = true
+			body, timeout, ok = a.body, a.timeout, true
+		}
+	})
+	return body, timeout, ok
 }

@@ -28,7 +28,7 @@ func TestRequestsNotBegunMoveToAnotherMember(t *testing.T) {
 		w.reply(b, i, "")
 		w.expect(c, answered(2+i, Replied, ""))
 	}
-	if from, id, ok := b.Confirm(0); from != c.Conn || id != 6 || !ok {
+	if from, id, ok := confirmed(b, 0); from != c.Conn || id != 6 || !ok {
 		t.Errorf("Confirm = %v, %d, %v", from, id, ok)
 	}
 	// The two that were read are lost, and that shows at their deadlines only.
@@ -86,7 +86,7 @@ func TestClosedRequesterIsForgotten(t *testing.T) {
 		t.Errorf("Load = %d, want 1", m.Load())
 	}
 	w.reply(m, 0, "to nobody")
-	if from, _, ok := m.Confirm(0); from != nil || !ok {
+	if from, _, ok := confirmed(m, 0); from != nil || !ok {
 		t.Errorf("Confirm = %v, %v", from, ok)
 	}
 	if n := len(w.plane.waiting); n != 0 {
@@ -138,12 +138,12 @@ func TestLateNoteOfAnAttemptChangesNothing(t *testing.T) {
 	hand := func(w *world, c *program, body string) (note func() bool) {
 		cl := w.plane.cluster([]byte("echo"))
 		call, _ := c.calls.add(c.Conn, w.now, request, 1, 1000)
-		m := cl.choose(nil)
-		id, ok := m.hand(w.now, &w.b, call, []byte(body), 1000)
+		m := cl.pick(nil)
+		id, ok := m.hand(w.now, &w.b, grant{ticket: call}, request, []byte(body), 1000)
 		if !ok {
 			t.Fatal("not handed over")
 		}
-		return func() bool { return call.attempted(attempt{m, id}) }
+		return func() bool { return call.attempted(attempt{member: m, id: id}) }
 	}
 	t.Run("handed on", func(t *testing.T) {
 		w := newWorld(t)
@@ -181,13 +181,13 @@ func TestLateNoteOfAnAttemptChangesNothing(t *testing.T) {
 		delete(w.plane.waiting, "echo") // unpark has it
 		body, timeout, _ := call.parked()
 		a := w.program("echo")
-		a.load.Add(1)
-		id, ok := a.hand(w.now, &w.b, call, body, timeout)
+		w.plane.cluster([]byte("echo")).pick(nil)
+		id, ok := a.hand(w.now, &w.b, grant{ticket: call}, request, body, timeout)
 		if !ok {
 			t.Fatal("not handed over")
 		}
 		w.close(a)
-		call.attempted(attempt{a.Conn, id})
+		call.attempted(attempt{member: a.Conn, id: id})
 		b := w.program("echo")
 		w.expect(b, handed(0, "ping", 1000))
 		w.rest(b, c)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/project-iris/iris/internal/core"
 	"github.com/project-iris/iris/internal/queue"
+	"github.com/project-iris/iris/internal/wire"
 )
 
 // A Sink takes what is due to one program: the relay's connection, or a client
@@ -59,6 +60,7 @@ const (
 	Unreached                // the deadline passed while it waited for a member
 	Lost                     // the member is gone that was serving it
 	Refused                  // too many are pending on this connection
+	Busy                     // the deadline passed while all members refused it
 )
 
 // A Conn is one program's connection as the data plane sees it. Its methods are
@@ -75,6 +77,7 @@ type Conn struct {
 	calls  calls
 	served served
 	load   atomic.Int32 // requests and builds handed over and not ended
+	home   *cluster     // what it is a member of, once the loop has made it one
 
 	// refused is set when a call was not handed over because the program had
 	// too many, or no room: Relieved then has parked calls tried again.
@@ -124,14 +127,23 @@ func (c *Conn) Build(now time.Time, b *queue.Batch, id uint64, cluster []byte, t
 
 // Reply answers the request that was handed over under id. An unknown id, or
 // one answered before, is ignored (R30, R32, R56).
-func (c *Conn) Reply(b *queue.Batch, id uint64, fault bool, body []byte) {
+func (c *Conn) Reply(now time.Time, b *queue.Batch, id uint64, fault bool, body []byte) {
 	c.Counts.Replies.Add(1)
 	g, ok := c.served.remove(request, id)
 	if !ok {
 		c.plane.Drops.LateReplies.Add(1)
 		return
 	}
+	c.home.served(time.Duration(c.plane.nanos(now) - g.at))
 	c.unload()
+	if g.origin != nil {
+		status := wire.ReplyOK
+		if fault {
+			status = wire.ReplyFault
+		}
+		g.origin.answer(b, g.number, status, c.home.says(c.plane), body)
+		return
+	}
 	out := Replied
 	if fault {
 		out = Faulted
@@ -141,37 +153,80 @@ func (c *Conn) Reply(b *queue.Batch, id uint64, fault bool, body []byte) {
 	}
 }
 
-// Confirm accepts the tunnel build that was offered under id. It returns the
-// connection that started it and its id there; from is nil when that no longer
-// waits. It reports false for an id that was never offered or is confirmed
-// already (R59).
-func (c *Conn) Confirm(id uint64) (from *Conn, tunnel uint64, ok bool) {
+// An Offer is a tunnel build that a program has confirmed: of another program of
+// this node, under its id there, or of another node. The zero Offer is of a program
+// that no longer waits.
+type Offer struct {
+	From   *Conn
+	Tunnel uint64
+
+	Peer   *Peer
+	Number uint64
+	Load   wire.Load // to tell the peer
+}
+
+// Confirm accepts the tunnel build that was offered under id. It reports false for
+// an id that was never offered or is confirmed already (R59).
+func (c *Conn) Confirm(id uint64) (o Offer, ok bool) {
 	g, ok := c.served.remove(build, id)
 	if !ok {
-		return nil, 0, false
+		return Offer{}, false
 	}
 	c.plane.Timers.Stop(&g.limit.timer)
 	c.unload()
-	if tunnel, ok = g.take(); !ok {
-		return nil, 0, true
+	if g.origin != nil {
+		return Offer{Peer: g.origin, Number: g.number, Load: c.home.says(c.plane)}, true
 	}
-	return g.conn, tunnel, true
+	if o.Tunnel, ok = g.take(); ok {
+		o.From = g.conn
+	}
+	return o, true
 }
 
 // Broadcast hands body to every member of cluster, once.
 func (c *Conn) Broadcast(b *queue.Batch, cluster, body []byte) {
 	c.Counts.Broadcasts.Add(1)
-	if cl := c.plane.cluster(cluster); cl != nil {
-		cl.everyone.spread(b, c.plane.Budget, nil, body)
+	p := c.plane
+	for range 3 {
+		cl := p.cluster(cluster)
+		if cl == nil {
+			if p.alone.Load() {
+				return
+			}
+			cl = p.freshCluster(cluster)
+		}
+		if p.spread(b, &cl.everyone, nil, body) {
+			return
+		}
 	}
 }
 
 // Publish hands event to every subscriber of topic, once.
 func (c *Conn) Publish(b *queue.Batch, topic, event []byte) {
 	c.Counts.Events.Add(1)
-	if t := c.plane.topic(topic); t != nil {
-		t.spread(b, c.plane.Budget, topic, event)
+	p := c.plane
+	for range 3 {
+		t := p.topic(topic)
+		if t == nil {
+			if p.alone.Load() {
+				return
+			}
+			t = p.freshTopic(topic)
+		}
+		if p.spread(b, t, topic, event) {
+			return
+		}
 	}
+}
+
+// spread publishes, and tells the loop when it must know. It reports false when
+// the cell is no longer the one of its name.
+func (p *Plane) spread(b *queue.Batch, t *publication, topic, body []byte) bool {
+	fresh, ok := t.spread(b, p, topic, body)
+	if fresh {
+		p.post(note{pub: t})
+	}
+	return ok
 }
 
 // Expire ends what has come due; the driver calls it.
@@ -180,7 +235,7 @@ func (c *Conn) Expire(now time.Time, b *queue.Batch) {
 	tick := c.plane.Timers.Tick(now)
 	for {
 		n := c.calls.expire(c, b, tick, ends[:])
-		c.plane.settle(ends[:n])
+		c.plane.settle(now, b, ends[:n])
 		if n < len(ends) {
 			return
 		}
@@ -191,7 +246,7 @@ func (c *Conn) Expire(now time.Time, b *queue.Batch) {
 // of every name: what it asked for is forgotten; what it was serving is lost, save
 // what provably did not start, which goes to another member (R12).
 func (c *Conn) Close(now time.Time, b *queue.Batch) {
-	c.plane.settle(c.calls.seal(c))
+	c.plane.settle(now, b, c.calls.seal(c))
 	grants := c.served.seal(c.plane.Budget)
 	slices.SortFunc(grants, func(a, b grant) int { return cmp.Compare(a.pos, b.pos) })
 	for _, g := range grants {
@@ -200,13 +255,19 @@ func (c *Conn) Close(now time.Time, b *queue.Batch) {
 		}
 		body, ok := c.sink.Unstarted(g.pos)
 		switch {
+		case ok && g.origin != nil:
+			k := request
+			if g.limit != nil {
+				k = build
+			}
+			g.limit = nil
+			c.plane.serve(now, b, g, k, c.home.everyone.key, body, g.timeout)
 		case ok:
-			c.plane.again(now, b, g.ticket, c.Cluster, body)
-		case g.conn.Early:
-			c.plane.Drops.Lost.Add(1)
-			g.answer(b, Lost, nil)
-		default: // its deadline tells
-			c.plane.Drops.Lost.Add(1)
+			c.plane.again(now, b, g.ticket, c.Cluster, body, c)
+		case g.origin != nil:
+			g.origin.answer(b, g.number, wire.ReplyLost, c.home.says(c.plane), nil)
+		default:
+			c.plane.lost(b, g)
 		}
 	}
 }
@@ -223,8 +284,8 @@ func (c *Conn) start(now time.Time, b *queue.Batch, k kind, id uint64, cluster, 
 		c.end(b, k, id, Refused, nil)
 		return
 	}
-	if !c.plane.place(now, b, t, cluster, body, timeout) {
-		c.plane.park(t, cluster, body)
+	if !c.plane.place(now, b, t, cluster, body, timeout, choice{}, false) {
+		c.plane.park(t, cluster, body, false)
 	}
 }
 
@@ -239,8 +300,14 @@ func (c *Conn) end(b *queue.Batch, k kind, id uint64, out Outcome, body []byte) 
 
 // unload takes one off the load.
 func (c *Conn) unload() {
-	c.load.Add(-1)
+	c.unpick()
 	c.Relieved()
+}
+
+// unpick undoes the choice of a member.
+func (c *Conn) unpick() {
+	c.load.Add(-1)
+	c.home.load.Add(-1)
 }
 
 // Relieved says that the program may take calls again that it refused. Safe for

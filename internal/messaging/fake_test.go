@@ -138,7 +138,7 @@ func newWorld(t testing.TB) *world { return newWorldOf(t, 1<<30) }
 
 func newWorldOf(t testing.TB, memory int64) *world {
 	w := &world{t: t, budget: queue.NewBudget(memory), now: start.Add(123456 * time.Microsecond)}
-	w.plane = New(wheel.NewTimers(start, func() {}), w.budget, func() { w.wakes++ })
+	w.plane = New(Config{Timers: wheel.NewTimers(start, func() {}), Budget: w.budget, Wake: func() { w.wakes++ }})
 	return w
 }
 
@@ -174,7 +174,7 @@ func (w *world) topic(p *program, topic string, join bool) {
 func (w *world) attend() {
 	for w.wakes > 0 {
 		w.wakes = 0
-		w.plane.Attend(w.now, &w.b)
+		w.plane.Attend(w.now, &w.b, &Asks{})
 	}
 	w.b.Flush()
 }
@@ -228,7 +228,7 @@ func (w *world) build(p *program, id uint64, cluster string, timeout uint64) {
 }
 
 func (w *world) reply(p *program, id uint64, body string) {
-	p.Reply(&w.b, id, false, []byte(body))
+	p.Reply(w.now, &w.b, id, false, []byte(body))
 	w.attend()
 }
 
@@ -289,3 +289,9 @@ func unbuilt(id uint64, out Outcome) delivery {
 }
 
 func offered(id uint64) delivery { return delivery{what: "offer", id: id} }
+
+// confirmed has a program confirm a build, of a program of the same node.
+func confirmed(m interface{ Confirm(uint64) (Offer, bool) }, id uint64) (from *Conn, tunnel uint64, ok bool) {
+	o, ok := m.Confirm(id)
+	return o.From, o.Tunnel, ok
+}

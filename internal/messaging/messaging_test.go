@@ -159,7 +159,7 @@ func TestRequestThatEndsWhileItIsHandedOverIsTakenBack(t *testing.T) {
 		t.Errorf("Load = %d, want that of the build to confirm", s.Load())
 	}
 	w.reply(&s.program, 0, "late")
-	if from, _, ok := s.Confirm(0); from != nil || !ok {
+	if from, _, ok := confirmed(s, 0); from != nil || !ok {
 		t.Errorf("Confirm = %v, %v", from, ok)
 	}
 	w.expect(c)

@@ -2,15 +2,15 @@ package messaging
 
 import (
 	"hash/maphash"
-	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/project-iris/iris/internal/core"
 	"github.com/project-iris/iris/internal/queue"
+	"github.com/project-iris/iris/internal/ring"
 	"github.com/project-iris/iris/internal/wheel"
+	"github.com/project-iris/iris/internal/wire"
 )
 
 // A Plane is the data plane of one node.
@@ -19,32 +19,72 @@ type Plane struct {
 	Budget *queue.Budget
 	Drops  Drops
 
-	wake func() // tells the loop that Attend has work
+	// Accepted hears of tunnel builds that members of other nodes confirmed; nil:
+	// nobody. Set before anything else happens; called by readers of links.
+	Accepted func(from *Peer, t Build, m wire.TunnelAccept)
 
-	ids    atomic.Uint64
-	seed   maphash.Seed
-	shards [shards]atomic.Pointer[shard]
+	network string
+	workers int
+	start   time.Time
+	wake    func() // tells the loop that Attend has work
+
+	ids      atomic.Uint64
+	seed     maphash.Seed
+	shards   [shards]atomic.Pointer[shard]
+	alone    atomic.Bool // no other node is known: nothing is kept for others
+	draining atomic.Bool
+	streams  atomic.Int64 // of all peers
+	holding  atomic.Int64 // those that hold something back
 
 	mu    sync.Mutex
 	notes []note // for the loop
+
+	// Cells that are not in the snapshot yet, made by whoever needed them first.
+	freshClusters map[string]*cluster
+	freshTopics   map[string]*publication
+
+	// Where streams go on whose cells were closed; those that are not there begin
+	// at floor.
+	numbers map[wire.Name]uint64
+	floor   uint64
 
 	// The loop's own.
 	next    [shards]*shard // parts changed in this turn, not yet published
 	changed []uint64       // which those are
 	conns   map[core.Conn]*Conn
+	peers   map[ring.ID]*Peer
+	names   map[wire.Name]*interest
 	waiting map[string]*waiting // tickets parked for clusters without a member
 	gone    Totals              // of connections that are closed
+	swept   time.Time
+	retryAt time.Time // when calls that were refused are tried again; zero: none wait so
 }
 
 // Drops counts what was let go of, by reason. Safe for concurrent use.
 type Drops struct {
 	Pending     atomic.Uint64 // calls refused: MaxPending were under way
-	Parked      atomic.Uint64 // bodies of parked calls let go: no member before the deadline
+	Parked      atomic.Uint64 // bodies let go: no room, or no member before the deadline
 	LateReplies atomic.Uint64 // replies nobody waits for any more
 	Lost        atomic.Uint64 // requests whose member was lost while serving them
 	Tunnels     atomic.Uint64 // tunnel builds refused: memory is short
 	Expired     atomic.Uint64 // requests whose deadline passed before an in-process client got to them
 	Retried     atomic.Uint64 // calls handed to another member: the first had provably not started
+
+	// Attempts of this node that others refused, by why, or that never left.
+	RefusedBusy, RefusedGone, RefusedDraining, Unwritten atomic.Uint64
+
+	// Attempts of other nodes: refused; come again; too old to tell.
+	Refused, Repeated, BelowWindow atomic.Uint64
+
+	// Messages of streams: come again; lost and declared; for nobody here.
+	Doubled, Gaps, Unwanted atomic.Uint64
+
+	// What gaps were for: too much held back; no progress; publisher gone; no
+	// longer kept.
+	HeldBack, Waited, PublisherGone, Overrun atomic.Uint64
+
+	Nacks, Replayed atomic.Uint64 // repairs asked for, and done
+	Streams         atomic.Uint64 // streams refused: there are too many
 }
 
 // shards is how many parts the snapshot has: a name that comes or goes costs a
@@ -56,15 +96,33 @@ const shards = 4096
 type shard struct {
 	clusters map[string]*cluster
 	topics   map[string]*publication
+	keys     map[wire.Name]keyed // what stands for a name between nodes
 }
 
-// A note is what the data plane has to say to the loop about a cluster: that a
-// call waits for a member, that one has given up waiting, or, with neither, that
-// a member which refused may take calls again.
+type keyed struct {
+	cluster *cluster // nil: a topic
+	pub     *publication
+}
+
+// A note is what the data plane has to say to the loop.
 type note struct {
+	// A call waits for a member of the cluster, one has given up waiting, or, with
+	// neither, a member which refused may take calls again.
 	name   string
 	ticket ticket
+	busy   time.Duration // it was refused by all: when to try again
 	gone   bool
+
+	used *cluster     // a member of other nodes may be wanted
+	pub  *publication // something was published
+
+	// A name that a node does not have, though it was thought to; that a node
+	// publishes to in vain.
+	left, unwanted *Peer
+	key            wire.Name
+
+	canceled *Peer // an attempt of the peer's that nobody waits for
+	number   uint64
 }
 
 // waiting is the list of calls parked for one cluster. Those that have ended are
@@ -72,25 +130,47 @@ type note struct {
 type waiting struct {
 	tickets []ticket
 	gone    int
+	at      time.Time // when they are tried again; zero: when something happens
 }
 
-// New returns a data plane without names. It calls wake, which must not block,
-// when Attend has work.
-func New(timers *wheel.Timers, budget *queue.Budget, wake func()) *Plane {
+// Config is what a Plane is made of. Timers, Budget and Wake are required.
+type Config struct {
+	Timers  *wheel.Timers
+	Budget  *queue.Budget
+	Wake    func() // called when Attend has work; must not block
+	Network string // its name; empty: there are no other nodes
+	Workers int    // how many requests this node can work on at once; 0: one
+}
+
+// New returns a data plane without names.
+func New(c Config) *Plane {
 	p := &Plane{
-		Timers:  timers,
-		Budget:  budget,
-		wake:    wake,
+		Timers:  c.Timers,
+		Budget:  c.Budget,
+		network: c.Network,
+		workers: max(c.Workers, 1),
+		start:   c.Timers.Start(),
+		wake:    c.Wake,
 		seed:    maphash.MakeSeed(),
 		conns:   make(map[core.Conn]*Conn),
+		peers:   make(map[ring.ID]*Peer),
+		names:   make(map[wire.Name]*interest),
 		waiting: make(map[string]*waiting),
+		numbers: make(map[wire.Name]uint64),
+
+		freshClusters: make(map[string]*cluster),
+		freshTopics:   make(map[string]*publication),
 	}
+	p.alone.Store(true)
 	empty := &shard{}
 	for i := range p.shards {
 		p.shards[i].Store(empty)
 	}
 	return p
 }
+
+// nanos is a time as grants note it.
+func (p *Plane) nanos(now time.Time) int64 { return int64(now.Sub(p.start)) }
 
 // cluster finds the cell of a name without allocating; nil: it has no members.
 func (p *Plane) cluster(name []byte) *cluster {
@@ -101,32 +181,82 @@ func (p *Plane) topic(name []byte) *publication {
 	return p.shards[maphash.Bytes(p.seed, name)%shards].Load().topics[string(name)]
 }
 
+// keyed finds the cluster that another node means; nil: there is none here.
+func (p *Plane) keyed(name wire.Name) *cluster {
+	return p.shards[name.Key.Lo%shards].Load().keys[name].cluster
+}
+
+// publication finds what another node publishes to, if it has members here, and
+// the name to deliver it under.
+func (p *Plane) publication(name wire.Name) (pub *publication, topic []byte) {
+	pub = p.shards[name.Key.Lo%shards].Load().keys[name].pub
+	if pub == nil || pub.members.Load() == 0 {
+		return nil, nil
+	}
+	return pub, pub.title
+}
+
 // place hands a call to a member of the cluster. It reports false when there is
 // none that would take it.
-func (p *Plane) place(now time.Time, b *queue.Batch, t ticket, name, body []byte, timeout uint64) bool {
-	var refused *Conn
+func (p *Plane) place(now time.Time, b *queue.Batch, t ticket, name, body []byte, timeout uint64, not choice, again bool) bool {
 	for range 3 {
 		cl := p.cluster(name)
 		if cl == nil {
 			return false
 		}
-		m := cl.choose(refused)
-		if m == nil {
+		if p.network != "" && !cl.used.Load() {
+			cl.used.Store(true)
+			if !cl.watched.Load() {
+				p.post(note{used: cl})
+			}
+		}
+		to := cl.choose(now, not, again)
+		again = true
+		switch {
+		case to.member != nil:
+			m := to.member
+			id, ok := m.hand(now, b, grant{ticket: t}, t.kind, body, timeout)
+			if !ok {
+				m.unpick()
+				not.member = m
+				continue
+			}
+			if !t.attempted(attempt{member: m, id: id}) && t.kind == request {
+				m.drop(id) // it ended while it was being handed over
+			}
+			m.Relieved()
+			return true
+		case to.peer != nil:
+			if p.placeThere(now, b, t, cl, to.peer, body, timeout) {
+				return true
+			}
+			not.peer = to.peer
+		default:
 			return false
 		}
-		id, ok := m.hand(now, b, t, body, timeout)
-		if !ok {
-			m.load.Add(-1)
-			refused = m
-			continue
-		}
-		if !t.attempted(attempt{m, id}) && t.kind == request {
-			m.drop(id) // it ended while it was being handed over
-		}
-		m.Relieved()
-		return true
 	}
 	return false
+}
+
+// placeThere hands a call to another node. It reports false when that takes
+// nothing.
+func (p *Plane) placeThere(now time.Time, b *queue.Batch, t ticket, cl *cluster, peer *Peer, body []byte, timeout uint64) bool {
+	let, ok := t.hold(cl.everyone.name, body)
+	for _, name := range let {
+		p.post(note{name: name, gone: true})
+	}
+	life, alive := t.life(p.Timers.Tick(now))
+	if !ok || !alive {
+		return true // it ended
+	}
+	number, err := peer.hand(now, b, t, cl, body, max(life, 1), timeout)
+	if err != nil {
+		return false
+	}
+	if !t.attempted(attempt{peer: peer, id: number}) {
+		peer.cancel(b, number) // it ended while it was being handed over
+	}
+	return true
 }
 
 // drop takes back the request that was handed over under id, if it still is.
@@ -138,10 +268,15 @@ func (c *Conn) drop(id uint64) {
 
 // settle does what calls that ended without an answer leave to do. A build that
 // ended stays with the program it was offered to, which may still confirm it.
-func (p *Plane) settle(ends []end) {
+func (p *Plane) settle(now time.Time, b *queue.Batch, ends []end) {
 	for _, e := range ends {
-		if e.member != nil && e.kind == request {
+		switch {
+		case e.member != nil && e.kind == request:
 			e.member.drop(e.id)
+		case e.peer != nil:
+			if g, ok := e.peer.cancel(b, e.id); ok && !e.peer.answeredSince(g.at) {
+				g.cluster.failed(now, e.peer)
+			}
 		}
 		if e.waits {
 			p.post(note{name: e.parked, gone: true})
@@ -150,27 +285,39 @@ func (p *Plane) settle(ends []end) {
 }
 
 // again finds another member for a call that its member provably did not start.
-func (p *Plane) again(now time.Time, b *queue.Batch, t ticket, name string, body []byte) {
-	t, timeout, ok := t.retry()
+func (p *Plane) again(now time.Time, b *queue.Batch, t ticket, name string, body []byte, not *Conn) {
+	t, _, _, timeout, ok := t.retry()
 	if !ok {
 		return
 	}
 	p.Drops.Retried.Add(1)
-	if !p.place(now, b, t, []byte(name), body, timeout) {
-		p.park(t, []byte(name), body)
+	if !p.place(now, b, t, []byte(name), body, timeout, choice{member: not}, true) {
+		p.park(t, []byte(name), body, false)
 	}
 }
 
-// park keeps a call until its cluster has a member, and tells the loop.
-func (p *Plane) park(t ticket, name, body []byte) {
-	k, let, ok := t.keep(name, body)
+// park keeps a call until its cluster has a member, or with busy until its members
+// may take it, and tells the loop.
+func (p *Plane) park(t ticket, name, body []byte, busy bool) {
+	parked, let, backed, ok := t.park(name, body, busy)
 	if ok {
-		p.post(note{name: k.name, ticket: t})
+		n := note{name: parked, ticket: t}
+		if busy {
+			n.busy = min(firstPause<<backed, mostPause)
+		}
+		p.post(n)
 	}
 	for _, name := range let {
 		p.post(note{name: name, gone: true})
 	}
 }
+
+// How long a call waits that all member nodes refused: the first time, and at
+// most.
+const (
+	firstPause = 10 * time.Millisecond
+	mostPause  = time.Second
+)
 
 func (p *Plane) post(n note) {
 	p.mu.Lock()
@@ -182,160 +329,6 @@ func (p *Plane) post(n note) {
 	}
 }
 
-// Register makes the connection known to the loop's side, before core's word
-// about it is applied. Loop.
-func (p *Plane) Register(c *Conn) { p.conns[c.ID] = c }
-
-// Forget is the opposite of Register. Loop.
-func (p *Plane) Forget(c *Conn) {
-	p.gone.add(&c.Counts)
-	delete(p.conns, c.ID)
-}
-
-// Apply makes the snapshot and the cells what core says. When it returns every
-// reader finds what it was told to find, and a cluster's parked calls are with
-// its new member. Loop.
-func (p *Plane) Apply(now time.Time, b *queue.Batch, changes []core.Change) {
-	for _, ch := range changes {
-		c := p.conns[ch.Conn]
-		switch {
-		case ch.Kind == core.Topic && ch.Join:
-			p.joinTopic(ch.Name, c)
-		case ch.Kind == core.Topic:
-			p.leaveTopic(ch.Name, c)
-		case ch.Join:
-			p.joinCluster(ch.Name, c)
-		default:
-			p.leaveCluster(ch.Name, c)
-		}
-	}
-	for _, i := range p.changed {
-		p.shards[i].Store(p.next[i])
-		p.next[i] = nil
-	}
-	p.changed = p.changed[:0]
-	for _, ch := range changes {
-		if ch.Kind == core.Cluster {
-			p.unpark(now, b, ch.Name)
-		}
-	}
-}
-
-// Attend hears what the data plane has to say. Loop.
-func (p *Plane) Attend(now time.Time, b *queue.Batch) {
-	p.mu.Lock()
-	notes := p.notes
-	p.notes = nil
-	p.mu.Unlock()
-	var names []string
-	try := make(map[string]bool)
-	add := func(name string) {
-		if !try[name] {
-			try[name] = true
-			names = append(names, name)
-		}
-	}
-	for _, n := range notes {
-		switch {
-		case n.gone:
-			p.giveUp(n.name)
-		case n.ticket.conn == nil:
-			add(n.name)
-		default:
-			if _, _, ok := n.ticket.parked(); !ok {
-				continue // it gave up before it was heard of
-			}
-			w := p.waiting[n.name]
-			if w == nil {
-				w = &waiting{}
-				p.waiting[n.name] = w
-			}
-			w.tickets = append(w.tickets, n.ticket)
-			add(n.name)
-		}
-	}
-	for _, name := range names {
-		p.unpark(now, b, name)
-	}
-}
-
-// unpark hands the calls that wait for the name to its members, in order, up to
-// the first that they will not take: it and what follows wait on.
-func (p *Plane) unpark(now time.Time, b *queue.Batch, name string) {
-	w := p.waiting[name]
-	if w == nil {
-		return
-	}
-	n := 0
-	for _, t := range w.tickets {
-		body, timeout, ok := t.parked()
-		if ok && !p.place(now, b, t, []byte(name), body, timeout) {
-			break
-		}
-		n++
-	}
-	clear(w.tickets[:n])
-	if w.tickets = w.tickets[n:]; len(w.tickets) == 0 {
-		delete(p.waiting, name)
-	}
-}
-
-// giveUp counts a call that no longer waits for the name.
-func (p *Plane) giveUp(name string) {
-	w := p.waiting[name]
-	if w == nil {
-		return
-	}
-	if w.gone++; w.gone*2 < len(w.tickets) {
-		return
-	}
-	w.gone = 0
-	w.tickets = slices.DeleteFunc(w.tickets, func(t ticket) bool {
-		_, _, waits := t.parked()
-		return !waits
-	})
-	if len(w.tickets) == 0 {
-		delete(p.waiting, name)
-	}
-}
-
-func (p *Plane) joinCluster(name string, c *Conn) {
-	cl := p.shard(name).clusters[name]
-	if cl == nil {
-		cl = new(cluster)
-		p.change(name).clusters[name] = cl
-	}
-	cl.join(c)
-	cl.everyone.join(c)
-}
-
-func (p *Plane) leaveCluster(name string, c *Conn) {
-	cl := p.shard(name).clusters[name]
-	cl.everyone.leave(c)
-	if cl.leave(c) == 0 {
-		delete(p.change(name).clusters, name)
-	}
-}
-
-func (p *Plane) joinTopic(name string, c *Conn) {
-	c.names += NameCost(name)
-	p.Budget.Force(NameCost(name))
-	t := p.shard(name).topics[name]
-	if t == nil {
-		t = &publication{topic: true}
-		p.change(name).topics[name] = t
-	}
-	t.join(c)
-}
-
-func (p *Plane) leaveTopic(name string, c *Conn) {
-	c.names -= NameCost(name)
-	p.Budget.Give(NameCost(name))
-	if p.shard(name).topics[name].leave(c) == 0 {
-		delete(p.change(name).topics, name)
-	}
-}
-
 // NameCost is the memory that one membership of a topic is charged.
 func NameCost(name string) int { return 2*len(name) + 256 }
 
@@ -343,31 +336,6 @@ func NameCost(name string) int { return 2*len(name) + 256 }
 // topic. Loop.
 func (c *Conn) Affords(topic string) bool {
 	return c.plane.Budget.Allows(NameCost(topic), c.names)
-}
-
-// shard returns the part of the snapshot that holds the name, with the changes of
-// this turn.
-func (p *Plane) shard(name string) *shard {
-	i := maphash.String(p.seed, name) % shards
-	if p.next[i] != nil {
-		return p.next[i]
-	}
-	return p.shards[i].Load()
-}
-
-// change returns the same to be changed: a copy, made once a turn and published
-// at its end.
-func (p *Plane) change(name string) *shard {
-	i := maphash.String(p.seed, name) % shards
-	if p.next[i] == nil {
-		s := p.shards[i].Load()
-		n := &shard{make(map[string]*cluster, len(s.clusters)+1), make(map[string]*publication, len(s.topics)+1)}
-		maps.Copy(n.clusters, s.clusters)
-		maps.Copy(n.topics, s.topics)
-		p.next[i] = n
-		p.changed = append(p.changed, i)
-	}
-	return p.next[i]
 }
 
 // An Expirer owns an entry of the node's timers: the driver tells it when the

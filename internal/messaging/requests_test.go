@@ -39,7 +39,7 @@ func TestRequestGoesToOneMemberAndItsReplyComesBack(t *testing.T) {
 		if len(takers) != 1 {
 			t.Fatalf("%d members got the request", len(takers))
 		}
-		takers[0].Reply(&w.b, uint64(i/3), reply.fault, []byte(reply.body))
+		takers[0].Reply(w.now, &w.b, uint64(i/3), reply.fault, []byte(reply.body))
 		w.expect(c, answered(id, reply.want, reply.body))
 	}
 	w.rest(append(ms, c)...)
@@ -316,7 +316,7 @@ func TestRequestWaitsForAMemberToAppear(t *testing.T) {
 		w.reply(m, uint64(i), "")
 		w.expect(c, answered(uint64(i), Replied, ""))
 	}
-	if from, id, ok := m.Confirm(0); from != c.Conn || id != 60 || !ok {
+	if from, id, ok := confirmed(m, 0); from != c.Conn || id != 60 || !ok {
 		t.Errorf("Confirm = %v, %d, %v", from, id, ok)
 	}
 	w.pass(2 * time.Millisecond)
@@ -365,7 +365,7 @@ func TestOldestParkedBodiesAreLetGo(t *testing.T) {
 	const n = 40
 	for i := range uint64(n) {
 		w.request(c, i, "echo", body, 1000)
-		if used := w.budget.Used(); used > maxParked+1<<20+MaxPending*callCost+2*callCost {
+		if used := w.budget.Used(); used > maxHeld+1<<20+MaxPending*callCost+2*callCost {
 			t.Fatalf("%d octets are parked", used)
 		}
 	}
@@ -406,7 +406,7 @@ func TestOneParkedBodyMayBeLargerThanTheBound(t *testing.T) {
 	w := newWorld(t)
 	c := w.program("")
 	w.request(c, 1, "echo", "small", 1000)
-	body := strings.Repeat("x", maxParked+5)
+	body := strings.Repeat("x", maxHeld+5)
 	w.request(c, 2, "echo", body, 1000)
 	m := w.program("echo")
 	w.expect(m, handed(0, "small", 1000), handed(1, body, 1000))

@@ -1,6 +1,8 @@
 package messaging
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,11 +28,18 @@ type served struct {
 	tables [2]table // by kind
 }
 
-// A grant is a call in the hands of a member.
+// A grant is a call in somebody's hands: a member's of this node, or another
+// node's.
 type grant struct {
-	ticket
-	pos   uint64 // in the member's queue
-	limit *limit // of a build: until when it must be confirmed
+	ticket         // of a program's call, or
+	origin  *Peer  // the node whose attempt number it is
+	number  uint64 //
+	timeout uint64 //
+	at      int64  // when it was handed over
+	pos     uint64 // in the queue it was handed over with
+	limit   *limit // of a build: until when it must be confirmed
+
+	cluster *cluster // in the hands of another node: of which name
 }
 
 // A limit is the time a program has to confirm a build.
@@ -52,33 +61,33 @@ func (l *limit) Expire(time.Time, *queue.Batch) {
 
 // hand gives a call to the member under a new id. It reports false when the
 // member takes nothing more.
-func (c *Conn) hand(now time.Time, b *queue.Batch, t ticket, body []byte, timeout uint64) (id uint64, ok bool) {
+func (c *Conn) hand(now time.Time, b *queue.Batch, g grant, k kind, body []byte, timeout uint64) (id uint64, ok bool) {
 	s := &c.served
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sealed {
 		return 0, false
 	}
-	if !s.tables[t.kind].reserve(c.plane.Budget) {
+	if !s.tables[k].reserve(c.plane.Budget) {
 		c.refused.Store(true)
 		return 0, false
 	}
-	id = s.tables[t.kind].next
-	pos, err := c.pass(b, t.kind, id, body, timeout)
+	id = s.tables[k].next
+	pos, err := c.pass(b, k, id, body, timeout)
 	if err != nil && !c.refused.Swap(true) {
 		// Room that came before refused was set has told nobody.
-		pos, err = c.pass(b, t.kind, id, body, timeout)
+		pos, err = c.pass(b, k, id, body, timeout)
 	}
 	if err != nil {
 		return 0, false
 	}
-	g := grant{ticket: t, pos: pos}
-	if t.kind == build {
+	g.pos, g.at = pos, c.plane.nanos(now)
+	if k == build {
 		g.limit = &limit{conn: c, id: id}
 		g.limit.timer.Owner = g.limit
 		c.plane.Timers.Set(&g.limit.timer, c.plane.Timers.Due(now, confirmLimit))
 	}
-	s.tables[t.kind].add(g)
+	s.tables[k].add(g)
 	return id, true
 }
 
@@ -97,6 +106,23 @@ func (s *served) remove(k kind, id uint64) (grant, bool) {
 	return s.tables[k].remove(id)
 }
 
+// from returns the ids of the requests that a node asked for.
+func (s *served) from(p *Peer) []uint64 {
+	return s.matching(func(g grant) bool { return g.origin == p })
+}
+
+// matching returns the ids of the requests that f picks.
+func (s *served) matching(f func(g grant) bool) (ids []uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range s.tables[request].numbered(nil) {
+		if f(n.grant) {
+			ids = append(ids, n.id)
+		}
+	}
+	return ids
+}
+
 // seal empties the cell for good.
 func (s *served) seal(budget *queue.Budget) []grant {
 	s.mu.Lock()
@@ -104,7 +130,9 @@ func (s *served) seal(budget *queue.Budget) []grant {
 	s.sealed = true
 	var out []grant
 	for k := range s.tables {
-		out = s.tables[k].all(out)
+		for _, n := range s.tables[k].numbered(nil) {
+			out = append(out, n.grant)
+		}
 		budget.Give(len(s.tables[k].ring) * slotCost)
 		s.tables[k] = table{}
 	}
@@ -143,7 +171,7 @@ func (t *table) add(g grant) {
 }
 
 // slotCost is the memory one place of a ring is charged.
-const slotCost = 80
+const slotCost = 128
 
 // reserve makes room for one more, as far as the budget allows.
 func (t *table) reserve(budget *queue.Budget) bool {
@@ -189,15 +217,32 @@ func (t *table) remove(id uint64) (grant, bool) {
 	return g, true
 }
 
-// all appends every grant to out.
-func (t *table) all(out []grant) []grant {
+// moved notes that a grant is elsewhere in the queue it was handed over with.
+func (t *table) moved(id, pos uint64) {
+	if s := &t.ring[id&uint64(len(t.ring)-1)]; s.used && s.id == id {
+		s.pos = pos
+	} else if g, ok := t.old[id]; ok {
+		g.pos = pos
+		t.old[id] = g
+	}
+}
+
+// A numbered is a grant with its id.
+type numbered struct {
+	grant
+	id uint64
+}
+
+// numbered appends every grant to out, by id.
+func (t *table) numbered(out []numbered) []numbered {
 	for i := range t.ring {
 		if t.ring[i].used {
-			out = append(out, t.ring[i].grant)
+			out = append(out, numbered{t.ring[i].grant, t.ring[i].id})
 		}
 	}
-	for _, g := range t.old { //iris:unordered the caller's effects are independent of each other
-		out = append(out, g)
+	for id, g := range t.old { //iris:unordered sorted below
+		out = append(out, numbered{g, id})
 	}
+	slices.SortFunc(out, func(a, b numbered) int { return cmp.Compare(a.id, b.id) })
 	return out
 }

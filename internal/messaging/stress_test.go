@@ -40,7 +40,7 @@ func newTown(t *testing.T) *town {
 		tasks:  make(chan func()),
 		core:   core.New(1 << 20),
 	}
-	w.plane = New(wheel.NewTimers(start, func() { poke(w.tick) }), w.budget, func() { poke(w.attend) })
+	w.plane = New(Config{Timers: wheel.NewTimers(start, func() { poke(w.tick) }), Budget: w.budget, Wake: func() { poke(w.attend) }})
 	return w
 }
 
@@ -61,7 +61,7 @@ func (w *town) loop(stop chan struct{}) {
 		case f := <-w.tasks:
 			f()
 		case <-w.attend:
-			w.plane.Attend(w.now(), &b)
+			w.plane.Attend(w.now(), &b, &Asks{})
 		case <-stop:
 			return
 		}
@@ -167,16 +167,16 @@ func (c *citizen) readAll() {
 func (c *citizen) reply(all bool) {
 	for len(c.replies) > 0 && (all || c.r.IntN(20) > 0) {
 		i := c.r.IntN(len(c.replies))
-		c.Reply(&c.b, c.replies[i], c.r.IntN(2) == 0, []byte("reply"))
+		c.Reply(c.w.now(), &c.b, c.replies[i], c.r.IntN(2) == 0, []byte("reply"))
 		if c.r.IntN(30) == 0 {
-			c.Reply(&c.b, c.replies[i], false, []byte("again"))
+			c.Reply(c.w.now(), &c.b, c.replies[i], false, []byte("again"))
 		}
 		c.replies[i] = c.replies[len(c.replies)-1]
 		c.replies = c.replies[:len(c.replies)-1]
 	}
 	for len(c.offers) > 0 && (all || c.r.IntN(20) > 0) {
 		i := len(c.offers) - 1
-		from, id, ok := c.Confirm(c.offers[i])
+		from, id, ok := confirmed(c, c.offers[i])
 		c.offers = c.offers[:i]
 		if !ok {
 			c.w.t.Errorf("connection %d: an offer could not be confirmed", c.ID)
@@ -297,7 +297,7 @@ func TestManyConnectionsAtOnce(t *testing.T) {
 		c.Close(rest.now, &rest.b)
 		w.plane.Forget(c.Conn)
 	}
-	w.plane.Attend(rest.now, &rest.b)
+	w.plane.Attend(rest.now, &rest.b, &Asks{})
 	rest.rest()
 	t.Logf("%d begun, %d retried, %d lost, %d late replies", func() (n int) {
 		w.begun.Range(func(any, any) bool { n++; return true })

@@ -214,7 +214,7 @@ func (c *conn) handle(now time.Time, m *relaywire.Message) (ending, bool) {
 	case relaywire.Request:
 		c.m.Request(now, b, m.ID, m.Name, m.Body, m.Timeout)
 	case relaywire.Reply:
-		c.m.Reply(b, m.ID, m.Fault, m.Body)
+		c.m.Reply(now, b, m.ID, m.Fault, m.Body)
 	case relaywire.Publish:
 		c.m.Publish(b, m.Name, m.Body)
 	case relaywire.Broadcast:
@@ -274,15 +274,15 @@ func (c *conn) confirm(b *queue.Batch, m *relaywire.Message) (ending, bool) {
 	if !c.tunnels.Building(m.Tunnel) {
 		return ending{broke, "tunnel id is in use"}, true
 	}
-	from, id, ok := c.m.Confirm(m.ID)
+	o, ok := c.m.Confirm(m.ID)
 	switch {
 	case !ok:
 		return ending{broke, "confirmed a tunnel build that was not offered"}, true
-	case from == nil:
+	case o.From != nil:
+		tunnel.Open(b, c.server.Plane.Timers, o.From.Sink().(Tunneler).Tunnels(), o.Tunnel, c.tunnels, m.Tunnel)
+	default:
 		c.tunnels.Failed(m.Tunnel)
 		c.TunnelClose(b, m.Tunnel, reasonLate)
-	default:
-		tunnel.Open(b, c.server.Plane.Timers, from.Sink().(Tunneler).Tunnels(), id, c.tunnels, m.Tunnel)
 	}
 	return ending{}, false
 }

@@ -49,7 +49,11 @@ func newWorld(t testing.TB, memory int64) *world {
 		default:
 		}
 	}
-	w.plane = messaging.New(wheel.NewTimers(time.Now(), func() { signal(w.tick) }), queue.NewBudget(memory), func() { signal(w.attend) })
+	w.plane = messaging.New(messaging.Config{
+		Timers: wheel.NewTimers(time.Now(), func() { signal(w.tick) }),
+		Budget: queue.NewBudget(memory),
+		Wake:   func() { signal(w.attend) },
+	})
 	w.server = NewServer(Config{
 		Plane: w.plane, Control: w, Tunnels: new(tunnel.Stats), Limits: relaywire.DefaultLimits,
 		MaxConns: 10_000, Log: slog.New(slog.DiscardHandler),
@@ -88,7 +92,7 @@ func (w *world) turn(f func(now time.Time)) {
 	f(now)
 	w.plane.Apply(now, &w.batch, w.out.Changes)
 	w.out.Changes = nil
-	w.plane.Attend(now, &w.batch)
+	w.plane.Attend(now, &w.batch, &messaging.Asks{})
 	w.batch.Flush()
 }
 

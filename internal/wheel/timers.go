@@ -23,6 +23,9 @@ func NewTimers(start time.Time, wake func()) *Timers {
 	return &Timers{start: start, wake: wake}
 }
 
+// Start returns the time of tick 0.
+func (t *Timers) Start() time.Time { return t.start }
+
 // Tick returns the last tick that has passed at time now.
 func (t *Timers) Tick(now time.Time) int64 {
 	return int64(now.Sub(t.start) / time.Millisecond)

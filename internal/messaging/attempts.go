@@ -1,0 +1,152 @@
+package messaging
+
+import (
+	"errors"
+	"time"
+
+	"github.com/project-iris/iris/internal/queue"
+	"github.com/project-iris/iris/internal/wire"
+)
+
+var errNumber = errors.New("attempt number is out of range")
+
+// requested takes an attempt of the peer's: it is handed to a member of this node
+// or refused, and whichever it is never happens twice under its number.
+func (p *Peer) requested(now time.Time, b *queue.Batch, f *wire.Frame, k kind) error {
+	h, body, err := wire.ParseRequestHead(f.Body)
+	if err != nil {
+		return err
+	}
+	if h.Number >= 1<<63 {
+		return errNumber
+	}
+	plane := p.plane
+	p.used.Store(true)
+	p.seen.Lock()
+	v := p.seen.mark(h.Number)
+	p.seen.Unlock()
+	switch v {
+	case marked:
+		plane.Drops.Repeated.Add(1)
+		return nil
+	case below: // it may have run: to say that it was not started could be a lie
+		plane.Drops.BelowWindow.Add(1)
+		return nil
+	}
+	if h.Life == 0 {
+		plane.Drops.Expired.Add(1)
+		return nil
+	}
+	g := grant{origin: p, number: h.Number, timeout: h.Timeout}
+	plane.serve(now, b, g, k, f.Name, body, h.Timeout)
+	return nil
+}
+
+// serve hands an attempt of another node to a member of this one, or refuses it.
+func (p *Plane) serve(now time.Time, b *queue.Batch, g grant, k kind, name wire.Name, body []byte, timeout uint64) {
+	reason := wire.Gone
+	var load wire.Load
+	cl := p.keyed(name)
+	if cl != nil {
+		var not *Conn
+		for range 3 {
+			m := cl.pick(not)
+			if m == nil {
+				break
+			}
+			reason = wire.Busy
+			if p.draining.Load() {
+				reason = wire.Draining
+				m.unpick()
+				break
+			}
+			if _, ok := m.hand(now, b, g, k, body, timeout); ok {
+				return
+			}
+			m.unpick()
+			not = m
+		}
+		if reason == wire.Gone && cl.has() {
+			reason = wire.Busy
+		}
+		load = cl.says(p)
+	}
+	g.origin.refuse(b, g.number, reason, load)
+}
+
+// refuse says that an attempt was not started, and never will be.
+func (p *Peer) refuse(b *queue.Batch, number uint64, reason byte, load wire.Load) {
+	p.plane.Drops.Refused.Add(1)
+	l := p.linked()
+	if l == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.send(b, l, wire.TypeNotStarted, 0, wire.Name{}, wire.NotStarted{Number: number, Reason: reason, Load: load}.AppendBody(p.head[:0]), nil)
+}
+
+// answer sends the answer to an attempt of the peer's.
+func (p *Peer) answer(b *queue.Batch, number uint64, status byte, load wire.Load, body []byte) {
+	l := p.linked()
+	if l == nil {
+		p.plane.Drops.LateReplies.Add(1)
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, err := p.send(b, l, wire.TypeReply, 0, wire.Name{}, wire.ReplyHead{Number: number, Status: status, Load: load}.AppendBody(p.head[:0]), body); err != nil {
+		p.plane.Drops.LateReplies.Add(1)
+	}
+}
+
+// canceled takes the hint that nobody waits for an attempt any more.
+func (p *Peer) canceled(b *queue.Batch, f *wire.Frame) error {
+	m, err := wire.ParseCancel(f.Body)
+	if err != nil {
+		return err
+	}
+	p.plane.post(note{canceled: p, number: m.Number})
+	return nil
+}
+
+// A Build is a tunnel build of a program of this node that another node's member
+// has confirmed. It may be taken once, until its deadline.
+type Build struct{ grant }
+
+// From returns the connection that started the build.
+func (t Build) From() *Conn { return t.conn }
+
+// Take ends the build without a word: the caller says how it went. It reports
+// false when the program no longer waits; its id of the tunnel is free then.
+func (t Build) Take() (id uint64, ok bool) { return t.take() }
+
+// accepted takes the word that a member of the peer confirmed a tunnel build.
+func (p *Peer) accepted(now time.Time, b *queue.Batch, f *wire.Frame) error {
+	m, err := wire.ParseTunnelAccept(f.Body)
+	if err != nil {
+		return err
+	}
+	g, ok := p.take(m.Number)
+	if !ok || g.kind != build {
+		p.plane.Drops.LateReplies.Add(1)
+		return nil
+	}
+	g.cluster.signal(now, p, m.Load)
+	if p.plane.Accepted != nil {
+		p.plane.Accepted(p, Build{g}, m)
+	}
+	return nil
+}
+
+// Accept tells the node that asked for it under number that a member confirmed a
+// tunnel build.
+func (p *Peer) Accept(b *queue.Batch, m wire.TunnelAccept) {
+	l := p.linked()
+	if l == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.send(b, l, wire.TypeTunnelAccept, 0, wire.Name{}, m.AppendBody(nil), nil)
+}

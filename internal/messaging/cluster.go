@@ -1,0 +1,254 @@
+package messaging
+
+import (
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/project-iris/iris/internal/balance"
+	"github.com/project-iris/iris/internal/wire"
+)
+
+// fewest is among how many members of this node one is chosen by load.
+const fewest = 64
+
+// cluster is the cell of a cluster: its members on this node, and the nodes that
+// have others.
+type cluster struct {
+	everyone publication // of broadcasts to it
+
+	load    atomic.Int32 // requests and builds that members of this node have in hand
+	pace    atomic.Int64 // how long they take to answer, smoothed, in nanoseconds
+	used    atomic.Bool  // somebody asked for a member since the loop looked last
+	watched atomic.Bool  // the loop keeps nodes up to date
+
+	mu      sync.Mutex
+	members []*Conn
+	turn    int // where the next choice begins, so that ties take turns
+
+	// Where there are others: the choice between them and this node, itself one of
+	// the pool while it has members.
+	nodes []*memberNode
+	own   *memberNode
+	pool  balance.Pool[*Peer]
+	extra balance.Budget
+	rng   *rand.Rand
+}
+
+// A memberNode is another node with members of a cluster.
+type memberNode = balance.Member[*Peer]
+
+func (cl *cluster) join(c *Conn) {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	cl.members = append(cl.members, c)
+	if len(cl.nodes) > 0 {
+		cl.weighOwn(c.plane)
+	}
+}
+
+// leave returns how many members are left.
+func (cl *cluster) leave(c *Conn) int {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	if i := slices.Index(cl.members, c); i >= 0 {
+		cl.members = slices.Delete(cl.members, i, i+1)
+		if i < cl.turn {
+			cl.turn--
+		}
+		if cl.turn == len(cl.members) {
+			cl.turn = 0
+		}
+		cl.weighOwn(c.plane)
+	}
+	return len(cl.members)
+}
+
+// joinNode notes that another node has members; again, that they are others.
+func (cl *cluster) joinNode(p *Peer, workers int) {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	if n := cl.node(p); n != nil {
+		n.Workers = workers
+		return
+	}
+	cl.nodes = append(cl.nodes, cl.pool.Add(p, workers, p.rtt()))
+	cl.weighOwn(p.plane)
+}
+
+// leaveNode notes that another node has no members any more.
+func (cl *cluster) leaveNode(p *Peer) {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	if n := cl.node(p); n != nil {
+		cl.pool.Remove(n)
+		cl.nodes = slices.DeleteFunc(cl.nodes, func(o *memberNode) bool { return o == n })
+	}
+}
+
+func (cl *cluster) node(p *Peer) *memberNode {
+	for _, n := range cl.nodes {
+		if n.Value == p {
+			return n
+		}
+	}
+	return nil
+}
+
+// weighOwn has this node in the pool exactly while it has members.
+func (cl *cluster) weighOwn(plane *Plane) {
+	switch {
+	case len(cl.members) > 0 && cl.own == nil:
+		cl.own = cl.pool.Add(nil, plane.workers, 0)
+	case len(cl.members) == 0 && cl.own != nil:
+		cl.pool.Remove(cl.own)
+		cl.own = nil
+	}
+}
+
+// A choice is who a call is offered to: a member of this node, or another node.
+type choice struct {
+	member *Conn
+	peer   *Peer
+}
+
+// choose takes the member of this node, or the other node, that promises the
+// earliest answer, and counts one more request for it. It passes over whom is in
+// not, and other nodes that cannot be reached now. The zero choice says that there
+// is no other.
+func (cl *cluster) choose(now time.Time, not choice, again bool) choice {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	if !again {
+		cl.extra.Request()
+	}
+	if len(cl.nodes) == 0 {
+		return choice{member: cl.member(not.member)}
+	}
+	if cl.own != nil {
+		cl.own.Signal(now, int(cl.load.Load()), cl.own.Workers, time.Duration(cl.pace.Load()))
+	}
+	var passed *memberNode
+	if not.peer != nil {
+		passed = cl.node(not.peer)
+	}
+	for range 3 {
+		n := cl.pool.Choose(now, cl.rng, passed)
+		switch {
+		case n == nil:
+			return choice{}
+		case n.Value != nil && n.Value.linked() != nil:
+			return choice{peer: n.Value}
+		case n.Value == nil:
+			if m := cl.member(not.member); m != nil {
+				return choice{member: m}
+			}
+		}
+		passed = n
+	}
+	return choice{}
+}
+
+// has reports whether there are members on this node.
+func (cl *cluster) has() bool {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	return len(cl.members) > 0
+}
+
+// elsewhere reports whether there are members on other nodes.
+func (cl *cluster) elsewhere() bool {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	return len(cl.nodes) > 0
+}
+
+// mayRetry takes one more attempt of a request out of the budget.
+func (cl *cluster) mayRetry() bool {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	return cl.extra.Take()
+}
+
+// signal notes what another node said of its load, beside an answer.
+func (cl *cluster) signal(now time.Time, p *Peer, l wire.Load) {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	if n := cl.node(p); n != nil {
+		n.Signal(now, int(l.InFlight), int(l.Workers), l.HandlerTime())
+		n.Succeeded()
+	}
+}
+
+// failed notes that another node did not answer, or was lost.
+func (cl *cluster) failed(now time.Time, p *Peer) {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	if n := cl.node(p); n != nil {
+		n.Failed(now)
+	}
+}
+
+// pick takes a member of this node for a request of another one.
+func (cl *cluster) pick(not *Conn) *Conn {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	return cl.member(not)
+}
+
+// member takes the member of this node with the fewest requests in hand, of the
+// next 64 in turn where there are more, and counts one more for it. Members that
+// are full are passed over, and so is one that has just refused; nil: there is no
+// other. With the lock held.
+func (cl *cluster) member(refused *Conn) *Conn {
+	var best *Conn
+	var least int32 = maxLoad
+	n, at := len(cl.members), 0
+	for i := range min(n, fewest) {
+		j := cl.turn + i
+		if j >= n {
+			j -= n
+		}
+		if m := cl.members[j]; m != refused {
+			load := m.load.Load()
+			if load >= maxLoad {
+				m.refused.Store(true)
+			}
+			if load < least {
+				best, least, at = m, load, j
+				if load == 0 {
+					break
+				}
+			}
+		}
+	}
+	if best != nil {
+		best.load.Add(1)
+		cl.load.Add(1)
+		if cl.turn = at + 1; cl.turn >= n {
+			cl.turn = 0
+		}
+	}
+	return best
+}
+
+// served notes how long a member took to answer.
+func (cl *cluster) served(d time.Duration) {
+	old := cl.pace.Load()
+	if old == 0 {
+		cl.pace.Store(max(int64(d), 1))
+		return
+	}
+	cl.pace.Store(old + (int64(d)-old)/8) // lost against another at times: it is a mean
+}
+
+// says returns what this node says of its load to others.
+func (cl *cluster) says(plane *Plane) wire.Load {
+	return wire.Load{
+		InFlight: uint16(min(max(cl.load.Load(), 0), 1<<16-1)),
+		Workers:  uint16(min(plane.workers, 1<<16-1)),
+		Handler:  wire.PackHandler(time.Duration(cl.pace.Load())),
+	}
+}

@@ -1,0 +1,686 @@
+package messaging
+
+import (
+	"cmp"
+	"hash/maphash"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/project-iris/iris/internal/core"
+	"github.com/project-iris/iris/internal/queue"
+	"github.com/project-iris/iris/internal/ring"
+	"github.com/project-iris/iris/internal/wire"
+)
+
+// interestIdle is how long a name that no program uses is watched on.
+const interestIdle = 60 * time.Second
+
+// An interest is a name whose member nodes the data plane wants to know.
+type interest struct {
+	name  string
+	nodes map[ring.ID]int // their workers
+	last  time.Time       // when it was last seen in use
+}
+
+// Asks is what the data plane wants of the control plane, in order. The caller
+// reuses it.
+type Asks struct {
+	Watch, Unwatch []Title     // names whose member nodes are to be told, or no longer
+	Published      []wire.Name // names that were published to since their last check
+	Left           []Absence   // nodes that turned out to have no member of a name
+	Unwanted       []Absence   // nodes that publish to a name in vain
+	Wanted         []ring.ID   // nodes to which there should be a link
+}
+
+// Reset empties a for its next use.
+func (a *Asks) Reset() {
+	*a = Asks{a.Watch[:0], a.Unwatch[:0], a.Published[:0], a.Left[:0], a.Unwanted[:0], a.Wanted[:0]}
+}
+
+// A Title is a name as programs know it.
+type Title struct {
+	Kind core.Kind
+	Name string
+}
+
+// An Absence is a node without members of a name.
+type Absence struct {
+	Name wire.Name
+	Node ring.ID
+}
+
+// A Membership is what the control plane says of a node and a name: it has
+// members, or no longer.
+type Membership struct {
+	Name    wire.Name
+	Node    ring.ID
+	Members int // 0: none
+	Workers int
+}
+
+// Key returns what stands for a name between nodes.
+func (p *Plane) Key(k core.Kind, name string) wire.Name {
+	return wire.Name{Kind: wire.Kind(k), Key: ring.Key(p.network, byte(k), name, 0)}
+}
+
+// Register makes the connection known to the loop's side, before core's word
+// about it is applied. Loop.
+func (p *Plane) Register(c *Conn) { p.conns[c.ID] = c }
+
+// Forget is the opposite of Register. Loop.
+func (p *Plane) Forget(c *Conn) {
+	p.gone.add(&c.Counts)
+	delete(p.conns, c.ID)
+}
+
+// Alone says whether no other node is known. Loop.
+func (p *Plane) Alone(yes bool) { p.alone.Store(yes) }
+
+// Drain has attempts of other nodes refused from now on. Loop.
+func (p *Plane) Drain() { p.draining.Store(true) }
+
+// Apply makes the snapshot and the cells what core says of this node's programs.
+// When it returns every reader finds what it was told to find, and a cluster's
+// parked calls are with its new member. Loop.
+func (p *Plane) Apply(now time.Time, b *queue.Batch, changes []core.Change) {
+	for _, ch := range changes {
+		c := p.conns[ch.Conn]
+		switch {
+		case ch.Kind == core.Topic && ch.Join:
+			p.joinTopic(ch.Name, c)
+		case ch.Kind == core.Topic:
+			p.leaveTopic(ch.Name, c)
+		case ch.Join:
+			p.joinCluster(ch.Name, c)
+		default:
+			p.leaveCluster(ch.Name, c)
+		}
+	}
+	p.publish()
+	for _, ch := range changes {
+		if ch.Kind == core.Cluster {
+			p.unpark(now, b, ch.Name)
+		}
+	}
+}
+
+// publish makes the changed parts of the snapshot visible.
+func (p *Plane) publish() {
+	for _, i := range p.changed {
+		p.shards[i].Store(p.next[i])
+		p.next[i] = nil
+	}
+	p.changed = p.changed[:0]
+}
+
+// Attend hears what the data plane has to say, and asks what follows of the
+// control plane. Loop.
+func (p *Plane) Attend(now time.Time, b *queue.Batch, asks *Asks) {
+	p.mu.Lock()
+	notes := p.notes
+	p.notes = nil
+	p.adopt()
+	p.mu.Unlock()
+	p.publish()
+	var names []string
+	try := make(map[string]bool)
+	add := func(name string) {
+		if !try[name] {
+			try[name] = true
+			names = append(names, name)
+		}
+	}
+	var canceled map[*Peer]map[uint64]bool
+	for _, n := range notes {
+		switch {
+		case n.gone:
+			p.giveUp(n.name)
+		case n.used != nil:
+			p.watch(now, core.Cluster, n.used.everyone.name, asks)
+		case n.pub != nil:
+			p.watch(now, core.Kind(n.pub.key.Kind), n.pub.name, asks)
+			asks.Published = append(asks.Published, n.pub.key)
+		case n.left != nil:
+			if i := p.names[n.key]; i != nil {
+				delete(i.nodes, n.left.ID)
+			}
+			asks.Left = append(asks.Left, Absence{n.key, n.left.ID})
+		case n.unwanted != nil:
+			asks.Unwanted = append(asks.Unwanted, Absence{n.key, n.unwanted.ID})
+		case n.canceled != nil:
+			if canceled == nil {
+				canceled = make(map[*Peer]map[uint64]bool)
+			}
+			if canceled[n.canceled] == nil {
+				canceled[n.canceled] = make(map[uint64]bool)
+			}
+			canceled[n.canceled][n.number] = true
+		case n.ticket.conn == nil:
+			add(n.name)
+		default:
+			if _, _, ok := n.ticket.parked(); !ok {
+				continue // it gave up before it was heard of
+			}
+			w := p.waiting[n.name]
+			if w == nil {
+				w = &waiting{}
+				p.waiting[n.name] = w
+			}
+			w.tickets = append(w.tickets, n.ticket)
+			p.watch(now, core.Cluster, n.name, asks)
+			if n.busy > 0 {
+				if w.at.IsZero() {
+					w.at = now.Add(n.busy)
+				}
+			} else {
+				add(n.name)
+			}
+		}
+	}
+	if canceled != nil {
+		p.dropCanceled(canceled)
+	}
+	for _, name := range names {
+		p.unpark(now, b, name)
+	}
+}
+
+// adopt takes the cells that readers made into the snapshot, with p.mu held.
+func (p *Plane) adopt() {
+	for _, name := range slices.Sorted(maps.Keys(p.freshTopics)) {
+		if s := p.shard(name); s.topics[name] == nil {
+			p.addTopic(name, p.freshTopics[name])
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.freshClusters)) {
+		if s := p.shard(name); s.clusters[name] == nil {
+			p.addCluster(name, p.freshClusters[name])
+		}
+	}
+	clear(p.freshTopics)
+	clear(p.freshClusters)
+}
+
+// freshCluster returns the cell of a cluster that has none in the snapshot. The
+// loop takes it over. Safe for concurrent use.
+func (p *Plane) freshCluster(name []byte) *cluster {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if cl := p.cluster(name); cl != nil { // since we looked
+		return cl
+	}
+	cl := p.freshClusters[string(name)]
+	if cl == nil {
+		cl = &cluster{rng: rand.New(rand.NewPCG(uint64(len(name)), p.ids.Load()))}
+		p.title(&cl.everyone, core.Cluster, string(name))
+		p.freshClusters[string(name)] = cl
+	}
+	return cl
+}
+
+// freshTopic is the same for a topic.
+func (p *Plane) freshTopic(name []byte) *publication {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t := p.topic(name); t != nil {
+		return t
+	}
+	t := p.freshTopics[string(name)]
+	if t == nil {
+		t = &publication{topic: true}
+		p.title(t, core.Topic, string(name))
+		p.freshTopics[string(name)] = t
+	}
+	return t
+}
+
+// title prepares a new cell, with p.mu held.
+func (p *Plane) title(t *publication, k core.Kind, name string) {
+	t.name, t.title = name, []byte(name)
+	t.kept.small.Budget = p.Budget
+	if p.network == "" {
+		return
+	}
+	t.key = p.Key(k, name)
+	next, ok := p.numbers[t.key]
+	if !ok {
+		next = p.floor
+	}
+	delete(p.numbers, t.key)
+	t.next, t.confirmed, t.kept.first = next, next, next
+}
+
+// close ends a cell: its stream goes on where it was if the name is used again.
+func (p *Plane) close(t *publication) {
+	next := t.close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.freshTopics, t.name)
+	if !t.topic {
+		delete(p.freshClusters, t.name)
+	}
+	if p.network == "" || next == p.floor {
+		return
+	}
+	if len(p.numbers) >= maxStreams {
+		for _, n := range p.numbers { //iris:unordered a maximum
+			p.floor = max(p.floor, n)
+		}
+		clear(p.numbers)
+	}
+	p.numbers[t.key] = next
+}
+
+// watch asks for the member nodes of a name that is in use.
+func (p *Plane) watch(now time.Time, k core.Kind, name string, asks *Asks) {
+	if p.network == "" {
+		return
+	}
+	key := p.Key(k, name)
+	i := p.names[key]
+	if i == nil {
+		i = &interest{name: name, nodes: make(map[ring.ID]int)}
+		p.names[key] = i
+		if cl := p.shard(name).clusters[name]; k == core.Cluster && cl != nil {
+			cl.watched.Store(true)
+		}
+		asks.Watch = append(asks.Watch, Title{k, name})
+	}
+	i.last = now
+}
+
+// Members applies what the control plane says of other nodes' members. Loop.
+func (p *Plane) Members(now time.Time, b *queue.Batch, ms []Membership, asks *Asks) {
+	for _, m := range ms {
+		i := p.names[m.Name]
+		if i == nil {
+			continue
+		}
+		if m.Members > 0 {
+			i.nodes[m.Node] = m.Workers
+			p.joinNode(b, i, m)
+			if p.Peer(m.Node).linked() == nil {
+				asks.Wanted = append(asks.Wanted, m.Node)
+			}
+		} else if _, ok := i.nodes[m.Node]; ok {
+			delete(i.nodes, m.Node)
+			p.leaveNode(i, m.Name, p.Peer(m.Node))
+		}
+	}
+	p.publish()
+	for _, m := range ms {
+		if i := p.names[m.Name]; i != nil && m.Members > 0 && m.Name.Kind == wire.Cluster {
+			p.unpark(now, b, i.name)
+		}
+	}
+}
+
+func (p *Plane) joinNode(b *queue.Batch, i *interest, m Membership) {
+	peer := p.Peer(m.Node)
+	if m.Name.Kind == wire.Topic {
+		t := p.shard(i.name).topics[i.name]
+		if t == nil {
+			return // nobody publishes to it any more
+		}
+		t.joinNode(b, peer)
+		return
+	}
+	cl := p.shard(i.name).clusters[i.name]
+	if cl == nil {
+		cl = p.freshCluster([]byte(i.name))
+		p.addCluster(i.name, cl)
+	}
+	cl.watched.Store(true)
+	cl.joinNode(peer, m.Workers)
+	cl.everyone.joinNode(b, peer)
+}
+
+func (p *Plane) leaveNode(i *interest, key wire.Name, peer *Peer) {
+	s := p.shard(i.name)
+	if key.Kind == wire.Topic {
+		if t := s.topics[i.name]; t != nil {
+			t.leaveNode(peer)
+		}
+		return
+	}
+	if cl := s.clusters[i.name]; cl != nil {
+		cl.leaveNode(peer)
+		cl.everyone.leaveNode(peer)
+	}
+}
+
+// Checked notes that a check of the name is on its way. Loop.
+func (p *Plane) Checked(name wire.Name) {
+	if k := p.shards[name.Key.Lo%shards].Load().keys[name]; k.pub != nil {
+		k.pub.check()
+	}
+}
+
+// Confirmed notes that the check of the name was answered by a root that knows all
+// there is to know, and that what it said has been applied. Loop.
+func (p *Plane) Confirmed(name wire.Name, asks *Asks) {
+	if k := p.shards[name.Key.Lo%shards].Load().keys[name]; k.pub != nil && k.pub.confirm() {
+		asks.Published = append(asks.Published, name)
+	}
+}
+
+// Nack answers a peer that misses numbers of a stream. Loop.
+func (p *Plane) Nack(b *queue.Batch, from ring.ID, m wire.Nack) {
+	if k := p.shards[m.Name.Key.Lo%shards].Load().keys[m.Name]; k.pub != nil {
+		k.pub.nack(b, p.Peer(from), m.From, m.To)
+	}
+}
+
+// Room says that a lane of the link to the peer has room again. Safe for
+// concurrent use.
+func (p *Peer) Room(b *queue.Batch) {
+	for _, pub := range p.plane.publications() {
+		pub.mend(b, p, false)
+	}
+}
+
+// publications returns all there are, in a fixed order.
+func (p *Plane) publications() []*publication {
+	var all []*publication
+	for i := range p.shards {
+		for _, k := range p.shards[i].Load().keys { //iris:unordered sorted below
+			all = append(all, k.pub)
+		}
+	}
+	slices.SortFunc(all, func(a, b *publication) int {
+		return cmp.Or(cmp.Compare(a.key.Kind, b.key.Kind), a.key.Key.Compare(b.key.Key))
+	})
+	return all
+}
+
+// Next returns when Advance is due, if it is. Loop.
+func (p *Plane) Next(now time.Time) (time.Time, bool) {
+	var at time.Time
+	sooner := func(t time.Time) {
+		if at.IsZero() || t.Before(at) {
+			at = t
+		}
+	}
+	for _, w := range p.waiting { //iris:unordered a minimum
+		if !w.at.IsZero() {
+			sooner(w.at)
+		}
+	}
+	if p.holding.Load() > 0 {
+		sooner(now.Add(streamSweep))
+	}
+	if p.network != "" && len(p.names)+len(p.peers) > 0 {
+		sooner(p.swept.Add(interestIdle / 4))
+	}
+	return at, !at.IsZero()
+}
+
+// Advance does what has come due. Loop.
+func (p *Plane) Advance(now time.Time, b *queue.Batch, asks *Asks) {
+	var due []string
+	for name, w := range p.waiting { //iris:unordered sorted below
+		if !w.at.IsZero() && !now.Before(w.at) {
+			w.at = time.Time{}
+			due = append(due, name)
+		}
+	}
+	slices.Sort(due)
+	for _, name := range due {
+		p.unpark(now, b, name)
+	}
+	if p.holding.Load() > 0 {
+		for _, peer := range p.sortedPeers() {
+			peer.sweep(now, b)
+		}
+	}
+	if p.network != "" && !now.Before(p.swept.Add(interestIdle/4)) {
+		p.swept = now
+		p.sweep(now, asks)
+	}
+}
+
+// sweep lets go of what has not been used for long.
+func (p *Plane) sweep(now time.Time, asks *Asks) {
+	for _, key := range p.sortedNames() {
+		i := p.names[key]
+		s := p.shard(i.name)
+		cl, t := s.clusters[i.name], s.topics[i.name]
+		var pub *publication
+		busy := false
+		switch {
+		case key.Kind == wire.Topic && t != nil:
+			pub = t
+		case key.Kind == wire.Cluster && cl != nil:
+			pub = &cl.everyone
+			busy = cl.used.Swap(false) || cl.load.Load() > 0
+		}
+		if pub != nil {
+			busy = pub.used.Swap(false) || busy
+		}
+		if p.waiting[i.name] != nil && key.Kind == wire.Cluster {
+			busy = true
+		}
+		if busy {
+			i.last = now
+			continue
+		}
+		if now.Sub(i.last) < interestIdle {
+			continue
+		}
+		if pub != nil && pub.busy() {
+			continue
+		}
+		for _, id := range slices.SortedFunc(maps.Keys(i.nodes), ring.ID.Compare) { //iris:unordered sorted here
+			p.leaveNode(i, key, p.Peer(id))
+		}
+		delete(p.names, key)
+		kind := core.Kind(key.Kind)
+		asks.Unwatch = append(asks.Unwatch, Title{kind, i.name})
+		if kind == core.Cluster && cl != nil {
+			cl.watched.Store(false)
+		}
+		p.prune(kind, i.name)
+	}
+	p.publish()
+	for _, peer := range p.sortedPeers() {
+		peer.forget(now)
+		if !peer.used.Swap(false) {
+			peer.seen.Lock()
+			peer.seen.shrink()
+			peer.seen.Unlock()
+		}
+	}
+}
+
+func (p *Plane) sortedNames() []wire.Name {
+	names := make([]wire.Name, 0, len(p.names))
+	for n := range p.names { //iris:unordered sorted below
+		names = append(names, n)
+	}
+	slices.SortFunc(names, func(a, b wire.Name) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), a.Key.Compare(b.Key))
+	})
+	return names
+}
+
+// dropCanceled takes back attempts of other nodes that nobody waits for.
+func (p *Plane) dropCanceled(canceled map[*Peer]map[uint64]bool) {
+	for _, c := range p.sortedConns() {
+		for _, id := range c.served.matching(func(g grant) bool { return g.origin != nil && canceled[g.origin][g.number] }) {
+			c.drop(id)
+		}
+	}
+}
+
+// tryAll hands what waits for any cluster to whoever will take it.
+func (p *Plane) tryAll(now time.Time, b *queue.Batch) {
+	for _, name := range slices.Sorted(maps.Keys(p.waiting)) {
+		p.unpark(now, b, name)
+	}
+}
+
+// unpark hands the calls that wait for the name to its members, in order, up to
+// the first that they will not take: it and what follows wait on.
+func (p *Plane) unpark(now time.Time, b *queue.Batch, name string) {
+	w := p.waiting[name]
+	if w == nil {
+		return
+	}
+	n := 0
+	for _, t := range w.tickets {
+		body, timeout, ok := t.parked()
+		if ok && !p.place(now, b, t, []byte(name), body, timeout, choice{}, true) {
+			break
+		}
+		n++
+	}
+	clear(w.tickets[:n])
+	if w.tickets = w.tickets[n:]; len(w.tickets) == 0 {
+		delete(p.waiting, name)
+		return
+	}
+	if cl := p.cluster([]byte(name)); cl != nil && cl.elsewhere() && w.at.IsZero() {
+		w.at = now.Add(firstPause) // nobody will say when they have room
+	}
+}
+
+// giveUp counts a call that no longer waits for the name.
+func (p *Plane) giveUp(name string) {
+	w := p.waiting[name]
+	if w == nil {
+		return
+	}
+	if w.gone++; w.gone*2 < len(w.tickets) {
+		return
+	}
+	w.gone = 0
+	w.tickets = slices.DeleteFunc(w.tickets, func(t ticket) bool {
+		_, _, waits := t.parked()
+		return !waits
+	})
+	if len(w.tickets) == 0 {
+		delete(p.waiting, name)
+	}
+}
+
+func (p *Plane) joinCluster(name string, c *Conn) {
+	cl := p.shard(name).clusters[name]
+	if cl == nil {
+		cl = p.freshCluster([]byte(name))
+		p.addCluster(name, cl)
+		if i := p.names[cl.everyone.key]; i != nil {
+			cl.watched.Store(true)
+		}
+	}
+	c.home = cl
+	cl.join(c)
+	cl.everyone.join(c)
+}
+
+func (p *Plane) leaveCluster(name string, c *Conn) {
+	cl := p.shard(name).clusters[name]
+	left := cl.everyone.leave(c)
+	cl.leave(c)
+	if left == 0 {
+		p.vacate(cl.everyone.key)
+		p.prune(core.Cluster, name)
+	}
+}
+
+func (p *Plane) joinTopic(name string, c *Conn) {
+	c.names += NameCost(name)
+	p.Budget.Force(NameCost(name))
+	t := p.shard(name).topics[name]
+	if t == nil {
+		t = p.freshTopic([]byte(name))
+		p.addTopic(name, t)
+	}
+	t.join(c)
+}
+
+func (p *Plane) leaveTopic(name string, c *Conn) {
+	c.names -= NameCost(name)
+	p.Budget.Give(NameCost(name))
+	t := p.shard(name).topics[name]
+	if t.leave(c) == 0 {
+		p.vacate(t.key)
+		p.prune(core.Topic, name)
+	}
+}
+
+// vacate has all streams to the name start anew when it has members again.
+func (p *Plane) vacate(key wire.Name) {
+	for _, peer := range p.peers { //iris:unordered each by itself
+		peer.vacate(key)
+	}
+}
+
+func (p *Plane) addCluster(name string, cl *cluster) {
+	p.change(name).clusters[name] = cl
+	if p.network != "" {
+		p.changeAt(cl.everyone.key.Key.Lo % shards).keys[cl.everyone.key] = keyed{cl, &cl.everyone}
+	}
+}
+
+func (p *Plane) addTopic(name string, t *publication) {
+	p.change(name).topics[name] = t
+	if p.network != "" {
+		p.changeAt(t.key.Key.Lo % shards).keys[t.key] = keyed{nil, t}
+	}
+}
+
+// prune removes the cell of a name that nobody here is a member of and nobody
+// here uses.
+func (p *Plane) prune(k core.Kind, name string) {
+	var pub *publication
+	if k == core.Topic {
+		pub = p.shard(name).topics[name]
+	} else if cl := p.shard(name).clusters[name]; cl != nil {
+		pub = &cl.everyone
+	}
+	if pub == nil || p.names[pub.key] != nil || pub.members.Load() > 0 {
+		return
+	}
+	if k == core.Topic {
+		delete(p.change(name).topics, name)
+	} else {
+		delete(p.change(name).clusters, name)
+	}
+	if p.network != "" {
+		delete(p.changeAt(pub.key.Key.Lo%shards).keys, pub.key)
+	}
+	p.close(pub)
+}
+
+// shard returns the part of the snapshot that holds the name, with the changes of
+// this turn.
+func (p *Plane) shard(name string) *shard {
+	i := maphash.String(p.seed, name) % shards
+	if p.next[i] != nil {
+		return p.next[i]
+	}
+	return p.shards[i].Load()
+}
+
+// change returns the same to be changed: a copy, made once a turn and published
+// at its end.
+func (p *Plane) change(name string) *shard { return p.changeAt(maphash.String(p.seed, name) % shards) }
+
+func (p *Plane) changeAt(i uint64) *shard {
+	if p.next[i] == nil {
+		s := p.shards[i].Load()
+		n := &shard{
+			make(map[string]*cluster, len(s.clusters)+1),
+			make(map[string]*publication, len(s.topics)+1),
+			make(map[wire.Name]keyed, len(s.keys)+1),
+		}
+		maps.Copy(n.clusters, s.clusters)
+		maps.Copy(n.topics, s.topics)
+		maps.Copy(n.keys, s.keys)
+		p.next[i] = n
+		p.changed = append(p.changed, i)
+	}
+	return p.next[i]
+}

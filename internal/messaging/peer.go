@@ -1,0 +1,364 @@
+package messaging
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/project-iris/iris/internal/queue"
+	"github.com/project-iris/iris/internal/ring"
+	"github.com/project-iris/iris/internal/wire"
+)
+
+// A Link takes frames to one other node. Its methods append to queues, add
+// themselves to the batch if a flush is owed, and never block or call back.
+type Link interface {
+	// Send sends a frame whose body is head and payload. What it refuses, with
+	// an error of package queue, has not left. The position is for Unwritten.
+	Send(b *queue.Batch, lane wire.Lane, f *wire.Frame, head []byte, p queue.Payload) (pos uint64, err error)
+
+	// Unwritten reports, once the link is lost, that the frame sent at a
+	// position provably never left.
+	Unwritten(lane wire.Lane, pos uint64) bool
+
+	// SendControl sends a message to the other node's control plane.
+	SendControl(m wire.Message)
+
+	// RTT is how long the way there and back takes.
+	RTT() time.Duration
+}
+
+// A Peer is another node as the data plane sees it: the cell of the attempts that
+// this node made there, and of those made here from there.
+type Peer struct {
+	ID    ring.ID
+	plane *Plane
+
+	link atomic.Pointer[Link]
+	gone atomic.Bool  // the view has lost it
+	last atomic.Int64 // when it last answered
+	used atomic.Bool  // since the loop looked last
+
+	mu    sync.Mutex
+	open  table // attempts at members there, by number
+	frame wire.Frame
+	head  [64]byte
+
+	seen struct {
+		sync.Mutex
+		window
+	}
+
+	streams streams
+}
+
+var errNoLink = errors.New("no link to the node")
+
+// linked returns the link to the peer; nil: there is none now.
+func (p *Peer) linked() Link {
+	if l := p.link.Load(); l != nil {
+		return *l
+	}
+	return nil
+}
+
+func (p *Peer) rtt() time.Duration {
+	if l := p.linked(); l != nil {
+		return l.RTT()
+	}
+	return 0
+}
+
+func (p *Peer) control(m wire.Message) {
+	if l := p.linked(); l != nil {
+		l.SendControl(m)
+	}
+}
+
+// send sends a frame about requests, with the lock held.
+func (p *Peer) send(b *queue.Batch, l Link, t wire.Type, flags wire.Flags, name wire.Name, head, body []byte) (pos uint64, err error) {
+	p.frame = wire.Frame{Type: t, Flags: flags, Name: name}
+	b.Octets += len(body)
+	return l.Send(b, wire.Requests, &p.frame, head, queue.Payload{Data: body})
+}
+
+// hand makes a new attempt at a member of the cluster on the peer.
+func (p *Peer) hand(now time.Time, b *queue.Batch, t ticket, cl *cluster, body []byte, life uint32, timeout uint64) (number uint64, err error) {
+	l := p.linked()
+	if l == nil {
+		return 0, errNoLink
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.open.reserve(p.plane.Budget) {
+		return 0, queue.ErrMemory
+	}
+	g := grant{ticket: t, cluster: cl, at: p.plane.nanos(now)}
+	number = p.open.next
+	if g.pos, err = p.request(b, l, g, number, body, life, timeout); err != nil {
+		return 0, err
+	}
+	p.open.add(g)
+	return number, nil
+}
+
+func (p *Peer) request(b *queue.Batch, l Link, g grant, number uint64, body []byte, life uint32, timeout uint64) (pos uint64, err error) {
+	typ := wire.TypeRequest
+	if g.kind == build {
+		typ = wire.TypeTunnelOffer
+	}
+	head := wire.RequestHead{Number: number, Life: life, Timeout: timeout}.AppendBody(p.head[:0])
+	return p.send(b, l, typ, wire.Named, g.cluster.everyone.key, head, body)
+}
+
+// cancel hints that nobody waits for an attempt any more, and forgets it.
+func (p *Peer) cancel(b *queue.Batch, number uint64) (g grant, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if g, ok = p.open.remove(number); ok {
+		if l := p.linked(); l != nil {
+			p.send(b, l, wire.TypeCancel, wire.Skip, wire.Name{}, wire.Cancel{Number: number}.AppendBody(p.head[:0]), nil)
+		}
+	}
+	return g, ok
+}
+
+// answeredSince reports whether the peer answered anything since a moment.
+func (p *Peer) answeredSince(at int64) bool { return p.last.Load() >= at }
+
+// take removes an attempt that was answered.
+func (p *Peer) take(number uint64) (grant, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.open.remove(number)
+}
+
+// Receive takes a frame of the data plane from the peer. An error says that the
+// peer broke the protocol. Called by the one goroutine that reads the link.
+func (p *Peer) Receive(now time.Time, b *queue.Batch, f *wire.Frame) error {
+	var err error
+	switch f.Type {
+	case wire.TypeRequest:
+		err = p.requested(now, b, f, request)
+	case wire.TypeTunnelOffer:
+		err = p.requested(now, b, f, build)
+	case wire.TypeReply:
+		err = p.replied(now, b, f)
+	case wire.TypeNotStarted:
+		err = p.refused(now, b, f)
+	case wire.TypeCancel:
+		err = p.canceled(b, f)
+	case wire.TypeTunnelAccept:
+		err = p.accepted(now, b, f)
+	case wire.TypePublish:
+		err = p.publish(now, b, f)
+	case wire.TypeGap:
+		err = p.gap(now, b, f)
+	case wire.TypeDigest:
+		err = p.digest(now, b, f)
+	default:
+		err = fmt.Errorf("frame of type %#x has no business here", byte(f.Type))
+	}
+	return err
+}
+
+// replied takes the answer to an attempt.
+func (p *Peer) replied(now time.Time, b *queue.Batch, f *wire.Frame) error {
+	h, body, err := wire.ParseReplyHead(f.Body)
+	if err != nil {
+		return err
+	}
+	g, ok := p.take(h.Number)
+	if !ok {
+		p.plane.Drops.LateReplies.Add(1)
+		return nil
+	}
+	p.last.Store(p.plane.nanos(now))
+	if h.Status == wire.ReplyLost {
+		g.cluster.failed(now, p)
+		p.plane.lost(b, g)
+		return nil
+	}
+	g.cluster.signal(now, p, h.Load)
+	out := Replied
+	if h.Status == wire.ReplyFault {
+		out = Faulted
+	}
+	if g.kind == build || !g.answer(b, out, body) {
+		p.plane.Drops.LateReplies.Add(1)
+	}
+	return nil
+}
+
+// lost ends an attempt of which nobody can say any more whether it ran: the call
+// is never tried again.
+func (p *Plane) lost(b *queue.Batch, g grant) {
+	p.Drops.Lost.Add(1)
+	if g.conn.Early {
+		g.answer(b, Lost, nil)
+	} // else its deadline tells
+}
+
+// refused takes the word that an attempt was not started, and never will be.
+func (p *Peer) refused(now time.Time, b *queue.Batch, f *wire.Frame) error {
+	m, err := wire.ParseNotStarted(f.Body)
+	if err != nil {
+		return err
+	}
+	g, ok := p.take(m.Number)
+	if !ok {
+		return nil
+	}
+	g.cluster.signal(now, p, m.Load)
+	switch m.Reason {
+	case wire.Gone:
+		p.plane.Drops.RefusedGone.Add(1)
+		g.cluster.leaveNode(p)
+		p.plane.post(note{left: p, key: g.cluster.everyone.key})
+	case wire.Draining:
+		p.plane.Drops.RefusedDraining.Add(1)
+		g.cluster.leaveNode(p)
+	default:
+		p.plane.Drops.RefusedBusy.Add(1)
+	}
+	p.plane.retry(now, b, g, choice{peer: p}, g.cluster.mayRetry())
+	return nil
+}
+
+// retry makes another attempt at a call that its last one did not start: at once,
+// or when it has waited for its turn.
+func (p *Plane) retry(now time.Time, b *queue.Batch, g grant, not choice, soon bool) {
+	t, name, body, timeout, ok := g.retry()
+	if !ok {
+		return
+	}
+	if body == nil {
+		return // its body was let go: its deadline tells
+	}
+	p.Drops.Retried.Add(1)
+	if !soon || !p.place(now, b, t, []byte(name), body, timeout, not, true) {
+		p.park(t, []byte(name), body, true)
+	}
+}
+
+// LinkUp says that frames may go to the peer through l. What may have been lost
+// with the link before goes again: attempts under their numbers, so that none is
+// started twice, streams as far as the peer asks for it. Loop.
+func (p *Plane) LinkUp(now time.Time, b *queue.Batch, id ring.ID, l Link) *Peer {
+	peer := p.Peer(id)
+	peer.gone.Store(false)
+	peer.mu.Lock()
+	open := peer.open.numbered(nil)
+	peer.mu.Unlock()
+	tick := p.Timers.Tick(now)
+	for _, o := range open {
+		peer.again(b, l, o, tick)
+	}
+	peer.link.Store(&l)
+	for _, pub := range p.publications() {
+		pub.mend(b, peer, true)
+	}
+	p.tryAll(now, b)
+	return peer
+}
+
+// again sends an open attempt once more.
+func (p *Peer) again(b *queue.Batch, l Link, o numbered, tick int64) {
+	var body []byte
+	var life uint32
+	var timeout uint64
+	held := false
+	o.ticket.locked(func(_ *calls, a *call) {
+		if held = a.holds; held {
+			a.lent = true
+			body, timeout = a.body, a.timeout
+			life = uint32(min(max(0, a.due-tick), maxTimeout))
+		}
+	})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, ok := p.open.find(o.id); !ok || !held {
+		return // answered meanwhile, or it cannot be: its deadline tells
+	}
+	if pos, err := p.request(b, l, o.grant, o.id, body, life, timeout); err == nil {
+		p.open.moved(o.id, pos)
+	}
+}
+
+// LinkDown says that the link to the peer is lost. What provably never left is
+// tried elsewhere; of the rest nothing is known until there is a link again. Loop.
+func (p *Plane) LinkDown(now time.Time, b *queue.Batch, id ring.ID, l Link) {
+	peer := p.Peer(id)
+	if cur := peer.link.Load(); cur == nil || *cur != l {
+		return // another has taken its place
+	}
+	peer.link.Store(nil)
+	peer.mu.Lock()
+	open := peer.open.numbered(nil)
+	peer.mu.Unlock()
+	for _, o := range open {
+		if l.Unwritten(wire.Requests, o.pos) {
+			if g, ok := peer.take(o.id); ok {
+				p.Drops.Unwritten.Add(1)
+				p.retry(now, b, g, choice{peer: peer}, true)
+			}
+		}
+	}
+}
+
+// NodeGone says that the view has lost a node: what it was handed is lost, what it
+// asked for nobody waits for. Loop.
+func (p *Plane) NodeGone(now time.Time, b *queue.Batch, id ring.ID) {
+	peer := p.peers[id]
+	if peer == nil {
+		return
+	}
+	peer.gone.Store(true)
+	peer.mu.Lock()
+	open := peer.open.numbered(nil)
+	for _, o := range open {
+		peer.open.remove(o.id)
+	}
+	peer.mu.Unlock()
+	for _, o := range open {
+		o.cluster.failed(now, peer)
+		p.lost(b, o.grant)
+	}
+	for _, c := range p.sortedConns() {
+		for _, id := range c.served.from(peer) {
+			c.drop(id)
+		}
+	}
+}
+
+// Peer returns the peer with an id. Loop.
+func (p *Plane) Peer(id ring.ID) *Peer {
+	peer := p.peers[id]
+	if peer == nil {
+		peer = &Peer{ID: id, plane: p}
+		p.peers[id] = peer
+	}
+	return peer
+}
+
+func (p *Plane) sortedConns() []*Conn {
+	conns := make([]*Conn, 0, len(p.conns))
+	for _, c := range p.conns { //iris:unordered sorted below
+		conns = append(conns, c)
+	}
+	slices.SortFunc(conns, func(a, b *Conn) int { return cmp.Compare(a.ID, b.ID) })
+	return conns
+}
+
+func (p *Plane) sortedPeers() []*Peer {
+	peers := make([]*Peer, 0, len(p.peers))
+	for _, o := range p.peers { //iris:unordered sorted below
+		peers = append(peers, o)
+	}
+	slices.SortFunc(peers, func(a, b *Peer) int { return a.ID.Compare(b.ID) })
+	return peers
+}

@@ -1,0 +1,264 @@
+package messaging
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/project-iris/iris/internal/queue"
+	"github.com/project-iris/iris/internal/wire"
+)
+
+// publication is the cell of what is sent to everybody: the events of a topic,
+// the broadcasts of a cluster. Its lock covers the appends to all targets, so all
+// of them get the same order: number order is queue order on every link.
+type publication struct {
+	topic bool
+	name  string
+	title []byte // the same, to deliver under
+	key   wire.Name
+	used  atomic.Bool // something was published since the loop looked last
+
+	members atomic.Int32 // how many targets
+
+	mu      sync.Mutex
+	targets []*Conn   // members of this node
+	nodes   []*target // other nodes with members
+	closed  bool      // no longer in the snapshot: what is published goes to another
+
+	// The stream of what programs of this node publish (docs/messaging.md,
+	// Streams).
+	next      uint64 // number of the next
+	confirmed uint64 // lower ones went to everybody a complete root knew of
+	checked   uint64 // lower ones had been given out when the check under way was sent
+	dirty     bool   // the loop knows that there is something to check
+	kept      replay
+	frame     wire.Frame // these two are for sending, under mu
+	head      [32]byte
+}
+
+// A target is another node that takes part in a publication.
+type target struct {
+	peer  *Peer
+	start uint64 // its first number
+	known bool   // it has been told so
+	due   uint64 // the next number it is sent; less than next: it was not sent what is between
+}
+
+func (p *publication) join(c *Conn) {
+	p.mu.Lock()
+	p.targets = append(p.targets, c)
+	p.members.Add(1)
+	p.mu.Unlock()
+}
+
+// leave returns how many targets of this node are left.
+func (p *publication) leave(c *Conn) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.targets = slices.DeleteFunc(p.targets, func(t *Conn) bool { return t == c })
+	p.members.Store(int32(len(p.targets)))
+	return len(p.targets)
+}
+
+// spread hands body, which a program of this node published, to every target. One
+// that will not take it, because it is full or closing, has its own connection
+// ended for it; the others get it. It reports whether the loop must hear of it, and
+// false if the cell is closed.
+func (p *publication) spread(b *queue.Batch, plane *Plane, topic, body []byte) (fresh, ok bool) {
+	load := queue.Payload{Data: body}
+	if len(body) >= queue.ShareAbove {
+		load.Shared = queue.NewBody(plane.Budget, body)
+		defer load.Shared.Release()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false, false
+	}
+	p.deliver(b, topic, load)
+	if plane.alone.Load() {
+		return false, true
+	}
+	if !p.used.Load() {
+		p.used.Store(true)
+	}
+	n := p.next
+	p.next++
+	p.kept.push(n, load)
+	b.Octets += len(body) * len(p.nodes)
+	for _, t := range p.nodes {
+		if t.due == n && p.send(b, t, n, 0, load) {
+			t.due = n + 1
+		}
+	}
+	fresh = !p.dirty
+	p.dirty = true
+	return fresh, true
+}
+
+// deliver hands a body to the targets on this node, with the lock held.
+func (p *publication) deliver(b *queue.Batch, topic []byte, load queue.Payload) {
+	b.Octets += len(load.Data) * len(p.targets)
+	for _, t := range p.targets {
+		if p.topic {
+			t.sink.Event(b, topic, load)
+		} else {
+			t.sink.Broadcast(b, load)
+		}
+	}
+}
+
+// send sends number n to a node. It reports false when that cannot be done now;
+// mend makes up for it.
+func (p *publication) send(b *queue.Batch, t *target, n uint64, flags wire.Flags, load queue.Payload) bool {
+	l := t.peer.linked()
+	if l == nil {
+		return false
+	}
+	p.frame = wire.Frame{Type: wire.TypePublish, Flags: wire.Named | flags, Name: p.key}
+	_, err := l.Send(b, wire.Publications, &p.frame, wire.PublishHead{Number: n}.AppendBody(p.head[:0]), load)
+	return err == nil
+}
+
+// say sends a frame without payload.
+func (p *publication) say(b *queue.Batch, t *target, typ wire.Type, flags wire.Flags, body []byte) bool {
+	l := t.peer.linked()
+	if l == nil {
+		return false
+	}
+	p.frame = wire.Frame{Type: typ, Flags: wire.Named | flags, Name: p.key}
+	_, err := l.Send(b, wire.Publications, &p.frame, body, queue.Payload{})
+	return err == nil
+}
+
+// joinNode adds another node: it gets all that is not confirmed, and what follows.
+func (p *publication) joinNode(b *queue.Batch, peer *Peer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.target(peer) == nil {
+		start := min(max(p.confirmed, p.kept.first), p.next)
+		t := &target{peer: peer, start: start, due: start}
+		p.nodes = append(p.nodes, t)
+		p.mendTarget(b, t)
+	}
+}
+
+// leaveNode takes a node out.
+func (p *publication) leaveNode(peer *Peer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.nodes = slices.DeleteFunc(p.nodes, func(t *target) bool { return t.peer == peer })
+}
+
+func (p *publication) target(peer *Peer) *target {
+	for _, t := range p.nodes {
+		if t.peer == peer {
+			return t
+		}
+	}
+	return nil
+}
+
+// mend sends a node what it was not sent, now that it may go through. With lost
+// set, a link was lost with what was written to it: the node says what it misses.
+func (p *publication) mend(b *queue.Batch, peer *Peer, lost bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.target(peer)
+	if t == nil || !p.mendTarget(b, t) || !lost || p.next == t.start {
+		return
+	}
+	p.say(b, t, wire.TypeDigest, 0, wire.Digest{Last: p.next - 1}.AppendBody(p.head[:0]))
+}
+
+func (p *publication) mendTarget(b *queue.Batch, t *target) bool {
+	if !t.known {
+		if !p.say(b, t, wire.TypeDigest, wire.First, wire.Digest{Last: t.start - 1}.AppendBody(p.head[:0])) {
+			return false
+		}
+		t.known = true
+	}
+	return p.replay(b, t, t.due, p.next, 0, func(n uint64) { t.due = n + 1 })
+}
+
+// replay sends a node what is kept of the numbers from from up to to, which is not
+// one of them, and declares the others lost. It calls sent after each number that
+// has gone, and reports false when not all would.
+func (p *publication) replay(b *queue.Batch, t *target, from, to uint64, flags wire.Flags, sent func(n uint64)) bool {
+	if from < p.kept.first && from < to {
+		last := min(p.kept.first, to) - 1
+		if !p.say(b, t, wire.TypeGap, 0, wire.Gap{From: from, To: last}.AppendBody(p.head[:0])) {
+			return false
+		}
+		t.peer.plane.Drops.Overrun.Add(last - from + 1)
+		sent(last)
+		from = last + 1
+	}
+	if from >= to {
+		return true
+	}
+	ok := true
+	p.kept.each(from, to-1, func(n uint64, load queue.Payload) bool {
+		if ok = p.send(b, t, n, flags, load); ok {
+			sent(n)
+		}
+		return ok
+	})
+	return ok
+}
+
+// nack answers a node that asks for numbers again, both included.
+func (p *publication) nack(b *queue.Batch, peer *Peer, from, to uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.target(peer)
+	if t == nil {
+		return // it left, or will be told when it joins
+	}
+	if from == to && from == unknownStart {
+		t.start = min(max(p.confirmed, p.kept.first), p.next)
+		t.known, t.due = false, t.start
+		p.mendTarget(b, t)
+		return
+	}
+	from, to = max(from, t.start), min(to, t.due-1) // what is due later comes by itself
+	if t.due > from {
+		t.peer.plane.Drops.Replayed.Add(1)
+		p.replay(b, t, from, to+1, wire.Replay, func(uint64) {})
+	}
+}
+
+// check notes that a check which covers all numbers given out so far is on its
+// way.
+func (p *publication) check() {
+	p.mu.Lock()
+	p.checked = p.next
+	p.mu.Unlock()
+}
+
+// confirm notes the answer to the check, once what it said of the members is
+// applied. It reports whether there is more to check.
+func (p *publication) confirm() (more bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.confirmed = max(p.confirmed, p.checked)
+	p.dirty = p.next > p.confirmed
+	return p.dirty
+}
+
+// busy reports that something is to be checked, or sent.
+func (p *publication) busy() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.dirty
+}
+
+// close frees what is kept. It returns the number that the stream goes on with.
+func (p *publication) close() (next uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	p.kept.drop()
+	return p.next
+}

@@ -1,0 +1,94 @@
+package messaging
+
+import "github.com/project-iris/iris/internal/queue"
+
+// maxReplay is how many octets a stream keeps for those who missed something, and
+// one message.
+const maxReplay = 1 << 20
+
+// A replay is what a stream last published, by number. Bodies that are shared
+// with queues are so with it, others are copied.
+type replay struct {
+	small  queue.Records
+	large  []sharedBody // in order
+	octets int
+	first  uint64 // from here on nothing is missing
+}
+
+type sharedBody struct {
+	number uint64
+	body   *queue.Body
+}
+
+// push keeps the body of the next number. What there is no room for is missing.
+func (r *replay) push(n uint64, load queue.Payload) {
+	switch {
+	case load.Shared != nil:
+		load.Shared.Hold()
+		r.large = append(r.large, sharedBody{n, load.Shared})
+	case !r.small.Push(n, load.Data):
+		r.drop()
+		r.first = n + 1
+		return
+	}
+	r.octets += len(load.Data)
+	for r.octets > maxReplay && r.first < n {
+		r.pop()
+	}
+}
+
+// pop lets the oldest go.
+func (r *replay) pop() {
+	if len(r.large) > 0 && r.large[0].number == r.first {
+		r.octets -= len(r.large[0].body.Bytes())
+		r.large[0].body.Release()
+		r.large[0] = sharedBody{}
+		r.large = r.large[1:]
+	} else {
+		_, body := r.small.First()
+		r.octets -= len(body)
+		r.small.Pop()
+	}
+	r.first++
+}
+
+// dropBefore lets go of all numbers below n.
+func (r *replay) dropBefore(n uint64) {
+	for r.first < n && (!r.small.Empty() || len(r.large) > 0) {
+		r.pop()
+	}
+}
+
+// drop lets everything go.
+func (r *replay) drop() {
+	r.small.Drop()
+	for _, l := range r.large {
+		l.body.Release()
+	}
+	r.large, r.octets = nil, 0
+}
+
+// each calls f with the bodies of the numbers from..to that there are, in order,
+// until it returns false.
+func (r *replay) each(from, to uint64, f func(n uint64, load queue.Payload) bool) {
+	l := 0
+	more := true
+	large := func(before uint64) { // those with numbers below before
+		for ; more && l < len(r.large) && r.large[l].number < before && r.large[l].number <= to; l++ {
+			if n := r.large[l].number; n >= from {
+				y := r.large[l].body
+				more = f(n, queue.Payload{Data: y.Bytes(), Shared: y})
+			}
+		}
+	}
+	r.small.All(func(n uint64, body []byte) bool {
+		large(n)
+		if more && n >= from && n <= to {
+			more = f(n, queue.Payload{Data: body})
+		}
+		return more && n < to
+	})
+	if to+1 > 0 {
+		large(to + 1)
+	}
+}

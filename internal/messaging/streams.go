@@ -1,0 +1,332 @@
+package messaging
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/project-iris/iris/internal/queue"
+	"github.com/project-iris/iris/internal/wire"
+)
+
+const (
+	unknownStart = ^uint64(0) // in a NACK: where does the stream begin
+
+	maxHoldBack   = 1 << 20                // octets of a stream that wait for what is before them, and one message
+	holdTime      = 2 * time.Second        // without progress; then a gap
+	goneTime      = 200 * time.Millisecond // the same, of a publisher that is gone
+	nackFirst     = 200 * time.Millisecond // until a NACK is repeated; doubles
+	streamSweep   = 50 * time.Millisecond
+	maxStreams    = 100_000 // of a node
+	streamIdle    = 60 * time.Second
+	streamMinimum = 512 // octets a stream is charged
+)
+
+// streams are the cells of what another node publishes, by name. Its lock is
+// taken before that of a publication.
+type streams struct {
+	mu     sync.Mutex
+	byName map[wire.Name]*stream
+	held   []*stream // those that hold something back
+}
+
+// A stream is what one node publishes to one name, as it arrives here.
+type stream struct {
+	name   wire.Name
+	known  bool   // next is known
+	next   uint64 // the number that is due
+	vacant bool   // nobody here was a member for a while: a new start is no loss
+	used   time.Time
+
+	held     []heldBack // by number, all above next, none doubled
+	octets   int
+	progress time.Time // when something was last delivered, or the first held
+	asked    time.Time // of the last NACK
+	pause    time.Duration
+}
+
+// heldBack is one message, or a gap if to is above from, that waits for what is
+// before it.
+type heldBack struct {
+	from, to uint64
+	gap      bool
+	body     []byte
+}
+
+// publish takes a PUBLISH of the peer's.
+func (p *Peer) publish(now time.Time, b *queue.Batch, f *wire.Frame) error {
+	h, body, err := wire.ParsePublishHead(f.Body)
+	if err != nil {
+		return err
+	}
+	s := &p.streams
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := p.stream(now, f.Name)
+	pub, topic := p.plane.publication(f.Name)
+	if pub == nil || st == nil {
+		p.plane.Drops.Unwanted.Add(1)
+		if st != nil {
+			st.vacant = true
+		}
+		p.plane.post(note{unwanted: p, key: f.Name})
+		return nil
+	}
+	switch {
+	case !st.known && f.Flags&wire.First != 0:
+		st.begin(h.Number)
+		fallthrough
+	case st.known && h.Number == st.next:
+		pub.arrive(b, p.plane, topic, body)
+		st.next++
+		p.release(now, b, st, pub, topic)
+	case st.known && h.Number < st.next:
+		p.plane.Drops.Doubled.Add(1)
+	default:
+		p.holdBack(now, b, st, heldBack{from: h.Number, to: h.Number, body: append([]byte(nil), body...)})
+	}
+	return nil
+}
+
+// gap takes a GAP.
+func (p *Peer) gap(now time.Time, b *queue.Batch, f *wire.Frame) error {
+	m, err := wire.ParseGap(f.Body)
+	if err != nil {
+		return err
+	}
+	s := &p.streams
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := p.stream(now, f.Name)
+	if st == nil || st.known && m.To < st.next {
+		return nil
+	}
+	p.holdBack(now, b, st, heldBack{from: m.From, to: m.To, gap: true})
+	return nil
+}
+
+// digest takes a DIGEST: where the stream stands or, with First, begins.
+func (p *Peer) digest(now time.Time, b *queue.Batch, f *wire.Frame) error {
+	m, err := wire.ParseDigest(f.Body)
+	if err != nil {
+		return err
+	}
+	s := &p.streams
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := p.stream(now, f.Name)
+	if st == nil {
+		return nil
+	}
+	first := f.Flags&wire.First != 0
+	switch {
+	case first && (!st.known || st.vacant && m.Last+1 > st.next):
+		st.begin(m.Last + 1)
+		st.held = slices.DeleteFunc(st.held, func(h heldBack) bool { return h.to < st.next })
+		if pub, topic := p.plane.publication(f.Name); pub != nil {
+			p.release(now, b, st, pub, topic)
+		}
+	case !st.known:
+		p.ask(now, st)
+	case m.Last+1 > st.next:
+		p.nack(now, st, m.Last)
+	}
+	return nil
+}
+
+func (st *stream) begin(n uint64) { st.known, st.next, st.vacant = true, n, false }
+
+// stream finds or makes the stream of a name; nil: there are too many. With the
+// lock held.
+func (p *Peer) stream(now time.Time, name wire.Name) *stream {
+	st := p.streams.byName[name]
+	if st == nil {
+		if p.plane.streams.Load() >= maxStreams || !p.plane.Budget.Take(streamMinimum, 0) {
+			p.plane.Drops.Streams.Add(1)
+			return nil
+		}
+		p.plane.streams.Add(1)
+		st = &stream{name: name, progress: now}
+		if p.streams.byName == nil {
+			p.streams.byName = make(map[wire.Name]*stream)
+		}
+		p.streams.byName[name] = st
+	}
+	st.used = now
+	return st
+}
+
+// holdBack keeps what cannot be delivered yet, and asks for what is missing.
+func (p *Peer) holdBack(now time.Time, b *queue.Batch, st *stream, h heldBack) {
+	i, found := slices.BinarySearchFunc(st.held, h, func(a, b heldBack) int {
+		switch {
+		case a.from < b.from:
+			return -1
+		case a.from > b.from:
+			return 1
+		}
+		return 0
+	})
+	if found {
+		p.plane.Drops.Doubled.Add(1)
+		return
+	}
+	if len(st.held) == 0 {
+		st.progress = now
+		p.streams.held = append(p.streams.held, st)
+		p.plane.holding.Add(1)
+		if p.plane.holding.Load() == 1 {
+			p.plane.wake()
+		}
+	}
+	st.held = slices.Insert(st.held, i, h)
+	st.octets += len(h.body)
+	p.plane.Budget.Force(len(h.body))
+	pub, topic := p.plane.publication(st.name)
+	if st.known {
+		p.release(now, b, st, pub, topic)
+	}
+	if len(st.held) == 0 {
+		return
+	}
+	if st.octets > maxHoldBack+len(h.body) || p.plane.Budget.Scarce() {
+		p.giveUp(now, b, st, &p.plane.Drops.HeldBack)
+		return
+	}
+	if now.Sub(st.asked) >= max(st.pause, nackFirst) || st.asked.IsZero() {
+		p.askAgain(now, st)
+	}
+}
+
+// askAgain asks for what is missing before the first that is held back.
+func (p *Peer) askAgain(now time.Time, st *stream) {
+	if !st.known {
+		p.ask(now, st)
+	} else {
+		p.nack(now, st, st.held[0].from-1)
+	}
+}
+
+// ask asks where the stream begins.
+func (p *Peer) ask(now time.Time, st *stream) {
+	st.wait(now)
+	p.control(wire.Nack{Name: st.name, From: unknownStart, To: unknownStart})
+}
+
+// nack asks for the numbers up to last.
+func (p *Peer) nack(now time.Time, st *stream, last uint64) {
+	st.wait(now)
+	p.plane.Drops.Nacks.Add(1)
+	p.control(wire.Nack{Name: st.name, From: st.next, To: last})
+}
+
+func (st *stream) wait(now time.Time) {
+	st.asked = now
+	st.pause = max(nackFirst, min(2*st.pause, holdTime))
+}
+
+// release delivers what is held back as far as nothing is missing before it; nil:
+// there is nobody to deliver to. With the lock held.
+func (p *Peer) release(now time.Time, b *queue.Batch, st *stream, pub *publication, topic []byte) {
+	if len(st.held) == 0 {
+		return
+	}
+	n := 0
+	for _, h := range st.held {
+		if h.from > st.next {
+			break
+		}
+		n++
+		st.octets -= len(h.body)
+		p.plane.Budget.Give(len(h.body))
+		switch {
+		case h.to < st.next:
+			continue // it came again meanwhile
+		case h.gap:
+			p.plane.Drops.Gaps.Add(h.to - st.next + 1)
+		case pub != nil:
+			pub.arrive(b, p.plane, topic, h.body)
+		}
+		st.next = h.to + 1
+	}
+	if n == 0 {
+		return
+	}
+	clear(st.held[:n])
+	st.held = st.held[n:]
+	st.progress, st.asked, st.pause = now, time.Time{}, 0
+	if len(st.held) == 0 {
+		st.held = nil
+		p.streams.held = slices.DeleteFunc(p.streams.held, func(o *stream) bool { return o == st })
+		p.plane.holding.Add(-1)
+	}
+}
+
+// giveUp declares what is missing before the first that is held back lost.
+func (p *Peer) giveUp(now time.Time, b *queue.Batch, st *stream, cause interface{ Add(uint64) uint64 }) {
+	from := st.held[0].from
+	if !st.known {
+		st.begin(from)
+	} else {
+		lost := from - st.next
+		cause.Add(lost)
+		p.plane.Drops.Gaps.Add(lost)
+		st.next = from
+	}
+	pub, topic := p.plane.publication(st.name)
+	p.release(now, b, st, pub, topic)
+}
+
+// sweep gives up what has waited for too long, and asks again for the rest. Loop.
+func (p *Peer) sweep(now time.Time, b *queue.Batch) {
+	p.streams.mu.Lock()
+	defer p.streams.mu.Unlock()
+	limit, cause := holdTime, &p.plane.Drops.Waited
+	if p.gone.Load() {
+		limit, cause = goneTime, &p.plane.Drops.PublisherGone
+	}
+	for _, st := range slices.Clone(p.streams.held) {
+		switch {
+		case now.Sub(st.progress) >= limit:
+			p.giveUp(now, b, st, cause)
+		case now.Sub(st.asked) >= max(st.pause, nackFirst):
+			p.askAgain(now, st)
+		}
+	}
+}
+
+// vacate notes that nobody here is a member of name any more.
+func (p *Peer) vacate(name wire.Name) {
+	p.streams.mu.Lock()
+	defer p.streams.mu.Unlock()
+	if st := p.streams.byName[name]; st != nil {
+		st.vacant = true
+	}
+}
+
+// forget drops the streams that have been idle: of a node that is gone, or of
+// names without members here. Loop.
+func (p *Peer) forget(now time.Time) {
+	s := &p.streams
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, st := range s.byName { //iris:unordered each by itself
+		if len(st.held) == 0 && (st.vacant || p.gone.Load()) && now.Sub(st.used) > streamIdle {
+			delete(s.byName, name)
+			p.plane.streams.Add(-1)
+			p.plane.Budget.Give(streamMinimum)
+		}
+	}
+}
+
+// arrive hands a body that another node published to the members of this one.
+func (p *publication) arrive(b *queue.Batch, plane *Plane, topic, body []byte) {
+	load := queue.Payload{Data: body}
+	if len(body) >= queue.ShareAbove {
+		load.Shared = queue.NewBody(plane.Budget, body)
+		defer load.Shared.Release()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.deliver(b, topic, load)
+}
