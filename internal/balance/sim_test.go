@@ -62,6 +62,7 @@ type station struct {
 type job struct {
 	source int
 	sent   time.Duration
+	work   time.Duration
 }
 
 type event struct {
@@ -86,7 +87,8 @@ func (e *events) Pop() any {
 
 type simulation struct {
 	experiment
-	r        *rand.Rand
+	r        *rand.Rand // of the choices
+	demand   *rand.Rand // of all else: the same whatever is chosen
 	now      time.Duration
 	events   events
 	order    int
@@ -105,7 +107,7 @@ func (s *simulation) after(d time.Duration, run func()) {
 func (s *simulation) clock() time.Time { return time.Unix(1e9, 0).Add(s.now) }
 
 func (e experiment) run() results {
-	s := &simulation{experiment: e, r: rand.New(rand.NewPCG(e.seed, 1))}
+	s := &simulation{experiment: e, r: rand.New(rand.NewPCG(e.seed, 1)), demand: rand.New(rand.NewPCG(e.seed, 2))}
 	workers := 0
 	for i := range e.members {
 		n := []int{1, 2, 4}[i%3]
@@ -127,8 +129,8 @@ func (e experiment) run() results {
 	each := float64(10*time.Millisecond) / float64(workers) / load
 	var arrive func()
 	arrive = func() {
-		s.send(s.r.IntN(e.sources))
-		s.after(time.Duration(s.r.ExpFloat64()*each), arrive)
+		s.send(job{s.demand.IntN(e.sources), s.now, time.Duration(s.service(s.demand) * float64(10*time.Millisecond))})
+		s.after(time.Duration(s.demand.ExpFloat64()*each), arrive)
 	}
 	arrive()
 	s.after(warm, func() {
@@ -155,18 +157,17 @@ func (s *simulation) noise(slow []int) {
 	for _, i := range slow {
 		s.stations[i].slower = 1
 	}
-	slow = s.r.Perm(s.members)[:s.members/10]
+	slow = s.demand.Perm(s.members)[:s.members/10]
 	for _, i := range slow {
 		s.stations[i].slower = 3
 	}
 	s.after(2*time.Second, func() { s.noise(slow) })
 }
 
-func (s *simulation) send(source int) {
-	i := s.choose(source)
+func (s *simulation) send(j job) {
+	i := s.choose(j.source)
 	s.stations[i].inFlight++
-	j := job{source, s.now}
-	s.after(s.rtt(source, i)/2, func() { s.arrived(i, j) })
+	s.after(s.rtt(j.source, i)/2, func() { s.arrived(i, j) })
 }
 
 func (s *simulation) choose(source int) int {
@@ -186,12 +187,6 @@ func (s *simulation) choose(source int) int {
 	return s.pools[source].Choose(s.clock(), s.r, nil).Value
 }
 
-// signal tells a source what there is to say of a station.
-func (s *simulation) signal(source, i int) {
-	st := s.stations[i]
-	s.handles[source][i].Signal(s.clock(), st.here, st.workers, st.mean.Get())
-}
-
 func (s *simulation) arrived(i int, j job) {
 	st := s.stations[i]
 	st.here++
@@ -205,7 +200,7 @@ func (s *simulation) arrived(i int, j job) {
 func (s *simulation) serve(i int, j job) {
 	st := s.stations[i]
 	st.running++
-	d := time.Duration(s.service(s.r) * st.slower * float64(10*time.Millisecond))
+	d := time.Duration(float64(j.work) * st.slower)
 	s.after(d, func() {
 		st.busy += d
 		st.mean.Add(d)
