@@ -56,6 +56,7 @@ type call struct {
 	holds bool
 	seq   uint64 // tells the oldest
 	name  string // of the cluster
+	named int    // octets of name that are the call's own
 	body  []byte // in a buffer that outlives the call
 	lent  bool   // somebody may read body without the lock: the buffer is not used again
 
@@ -137,7 +138,11 @@ func (s *calls) release(c *Conn, a *call) {
 
 // let ends the holding of a body.
 func (s *calls) let(c *Conn, a *call) {
-	a.holds, a.waits, a.name = false, false, ""
+	if a.named > 0 {
+		s.held -= a.named
+		c.plane.Budget.Give(a.named)
+	}
+	a.holds, a.waits, a.name, a.named = false, false, "", 0
 	if a.lent || cap(a.body) > spareBody {
 		s.drop(c, a)
 	}
@@ -287,7 +292,7 @@ func (t ticket) life(tick int64) (ms uint32, ok bool) {
 // it goes on, but will have no next attempt. To make room the oldest bodies are
 // let go; let names what those of them wait for that wait.
 func (t ticket) hold(name string, body []byte) (let []string, ok bool) {
-	ok = t.locked(func(s *calls, a *call) { let, _ = s.hold(t.conn, a, name, body) })
+	ok = t.locked(func(s *calls, a *call) { let, _ = s.hold(t.conn, a, name, 0, body) })
 	return let, ok
 }
 
@@ -300,7 +305,7 @@ func (t ticket) park(name, body []byte, busy bool) (parked string, let []string,
 		if a.holds {
 			ok = true
 		} else {
-			let, ok = s.hold(t.conn, a, string(name), body)
+			let, ok = s.hold(t.conn, a, string(name), len(name), body)
 		}
 		if ok {
 			a.waits = true
@@ -313,26 +318,29 @@ func (t ticket) park(name, body []byte, busy bool) (parked string, let []string,
 	return parked, let, backed, ok
 }
 
-func (s *calls) hold(c *Conn, a *call, name string, body []byte) (let []string, ok bool) {
+// hold is the same with the lock held; own are the octets of name to be charged.
+func (s *calls) hold(c *Conn, a *call, name string, own int, body []byte) (let []string, ok bool) {
 	if a.holds {
 		return nil, true
 	}
-	if size := len(body); size > cap(a.body) {
-		if size < spareBody {
-			size = spareBody
-		}
-		if !c.plane.Budget.Take(size, s.held) {
+	size := cap(a.body)
+	if len(body) > size {
+		size = max(len(body), spareBody)
+	}
+	if grow := own + size - cap(a.body); grow > 0 {
+		if !c.plane.Budget.Take(grow, s.held) {
 			c.plane.Drops.Parked.Add(1)
 			return nil, false
 		}
-		c.plane.Budget.Give(cap(a.body))
-		s.held += size - cap(a.body)
+		s.held += grow
+	}
+	if size > cap(a.body) {
 		a.body = make([]byte, 0, size)
 	}
 	a.body = append(a.body[:0], body...)
 	s.seq++
-	a.holds, a.seq, a.name = true, s.seq, name
-	if s.held-cap(a.body) > maxHeld {
+	a.holds, a.seq, a.name, a.named = true, s.seq, name, own
+	if s.held-a.named-cap(a.body) > maxHeld {
 		let = s.makeRoom(c, a)
 	}
 	return let, true
@@ -344,10 +352,10 @@ func (s *calls) makeRoom(c *Conn, a *call) (let []string) {
 	for f := s.free; f != nil; f = f.next {
 		s.drop(c, f)
 	}
-	for s.held-cap(a.body) > maxHeld {
+	for s.held-a.named-cap(a.body) > maxHeld {
 		var oldest *call
 		s.wheel.All(func(e *wheel.Entry) {
-			if o := e.Owner.(*call); o != a && o.holds && cap(o.body) > 0 && (oldest == nil || o.seq < oldest.seq) {
+			if o := e.Owner.(*call); o != a && o.holds && o.named+cap(o.body) > 0 && (oldest == nil || o.seq < oldest.seq) {
 				oldest = o
 			}
 		})

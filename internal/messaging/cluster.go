@@ -23,6 +23,7 @@ type cluster struct {
 	pace    atomic.Int64 // how long they take to answer, smoothed, in nanoseconds
 	used    atomic.Bool  // somebody asked for a member since the loop looked last
 	watched atomic.Bool  // the loop keeps nodes up to date
+	mixed   atomic.Bool  // there are members here and elsewhere
 
 	mu      sync.Mutex
 	members []*Conn
@@ -34,7 +35,7 @@ type cluster struct {
 	own   *memberNode
 	pool  balance.Pool[*Peer]
 	extra balance.Budget
-	rng   *rand.Rand
+	rng   *rand.Rand // under mu
 }
 
 // A memberNode is another node with members of a cluster.
@@ -106,6 +107,7 @@ func (cl *cluster) weighOwn(plane *Plane) {
 		cl.pool.Remove(cl.own)
 		cl.own = nil
 	}
+	cl.mixed.Store(cl.own != nil)
 }
 
 // A choice is who a call is offered to: a member of this node, or another node.
@@ -128,7 +130,7 @@ func (cl *cluster) choose(now time.Time, not choice, again bool) choice {
 		return choice{member: cl.member(not.member)}
 	}
 	if cl.own != nil {
-		cl.own.Signal(now, int(cl.load.Load()), cl.own.Workers, time.Duration(cl.pace.Load()))
+		cl.own.SetInFlight(int(cl.load.Load()))
 	}
 	var passed *memberNode
 	if not.peer != nil {
@@ -235,13 +237,22 @@ func (cl *cluster) member(refused *Conn) *Conn {
 }
 
 // served notes how long a member took to answer.
-func (cl *cluster) served(d time.Duration) {
-	old := cl.pace.Load()
-	if old == 0 {
-		cl.pace.Store(max(int64(d), 1))
+func (cl *cluster) served(now time.Time, d time.Duration) {
+	pace := cl.pace.Load()
+	if pace == 0 {
+		pace = max(int64(d), 1)
+	} else {
+		pace += (int64(d) - pace) / 8
+	}
+	cl.pace.Store(pace) // lost against another at times: it is a mean
+	if !cl.mixed.Load() {
 		return
 	}
-	cl.pace.Store(old + (int64(d)-old)/8) // lost against another at times: it is a mean
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	if cl.own != nil {
+		cl.own.Signal(now, int(cl.load.Load()), cl.own.Workers, time.Duration(pace))
+	}
 }
 
 // says returns what this node says of its load to others.

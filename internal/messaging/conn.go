@@ -134,7 +134,7 @@ func (c *Conn) Reply(now time.Time, b *queue.Batch, id uint64, fault bool, body 
 		c.plane.Drops.LateReplies.Add(1)
 		return
 	}
-	c.home.served(time.Duration(c.plane.nanos(now) - g.at))
+	c.home.served(now, time.Duration(c.plane.nanos(now)-g.at))
 	c.unload()
 	if g.origin != nil {
 		status := wire.ReplyOK
