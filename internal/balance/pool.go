@@ -19,8 +19,8 @@ const (
 	ejectMost  = time.Minute
 )
 
-// A Pool holds the member nodes of one name. The zero Pool is empty. None of its
-// methods allocates but Add.
+// A Pool holds the member nodes of one name. The zero Pool is empty; one with
+// members must not be copied. None of its methods allocates but Add.
 type Pool[T any] struct {
 	members []*Member[T] // in no order: choosing among many shuffles them
 	start   time.Time    // what instants are counted from

@@ -405,6 +405,60 @@ func TestFewActOnABeacon(t *testing.T) {
 	}
 }
 
+// Everybody hears a newcomer; it hears from one or two, not from all.
+func TestNewcomerIsAnsweredByFew(t *testing.T) {
+	const members = 200
+	newcomer := newNode(1)
+	var network []*node
+	for i := range members {
+		n := newNode(members)
+		n.x.c.Self, n.x.c.Seed = ring.ID{Lo: uint64(100 + i)}, [32]byte{byte(i), 1}
+		n.x = New(n.x.c)
+		n.x.Become(wire.Active, members, nil)
+		n.other.salt = salt{saltSize - 1: byte(i), saltSize - 2: 2}
+		n.x.c.Seal = n.other.seal
+		network = append(network, n)
+	}
+	answers, unanswered := 0, 0
+	for i := range 40 {
+		now := newcomer.now.Add(time.Duration(i) * 5 * time.Second)
+		newcomer.out = Output{}
+		newcomer.x.Beacon(now, &newcomer.out)
+		beacon := Datagram{From: away(1), Group: true, Octets: newcomer.out.Send[0].Packet}
+		for _, n := range network {
+			n.x.Receive(now, beacon, &n.out)
+		}
+		heard := 0
+		for range answerDelay / time.Millisecond {
+			now = now.Add(time.Millisecond)
+			var sent []Datagram
+			for j, n := range network {
+				n.out = Output{}
+				n.x.Advance(now, &n.out)
+				for _, s := range n.out.Send {
+					sent = append(sent, Datagram{From: away(100 + j), Group: true, Octets: s.Packet})
+				}
+			}
+			for _, d := range sent { // a millisecond later, with everybody
+				heard++
+				for _, n := range network {
+					n.x.Receive(now, d, &n.out)
+				}
+			}
+		}
+		answers += heard
+		if heard == 0 {
+			unanswered++
+		}
+		if heard > 4 {
+			t.Errorf("a beacon is answered %d times", heard)
+		}
+	}
+	if answers > 60 || unanswered > 5 {
+		t.Errorf("to 40 beacons %d answers, %d unanswered", answers, unanswered)
+	}
+}
+
 func TestUndialableAddresses(t *testing.T) {
 	for _, v := range []struct {
 		addr  string
