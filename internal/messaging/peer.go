@@ -97,7 +97,7 @@ func (p *Peer) hand(now time.Time, b *queue.Batch, t ticket, cl *cluster, body [
 	if !p.open.reserve(p.plane.Budget) {
 		return 0, queue.ErrMemory
 	}
-	g := grant{ticket: t, cluster: cl, at: p.plane.nanos(now)}
+	g := grant{ticket: t, cluster: cl, at: p.plane.nanos(now), bulk: len(body) > wire.MaxBody-len(p.head)}
 	number = p.open.next
 	if g.pos, err = p.request(b, l, g, number, body, life, timeout); err != nil {
 		return 0, err
@@ -262,6 +262,7 @@ func (p *Plane) LinkUp(now time.Time, b *queue.Batch, id ring.ID, l Link) *Peer 
 	for _, pub := range p.publications() {
 		pub.mend(b, peer, true)
 	}
+	peer.resume(now)
 	p.tryAll(now, b)
 	return peer
 }
@@ -284,9 +285,7 @@ func (p *Peer) again(b *queue.Batch, l Link, o numbered, tick int64) {
 	if _, ok := p.open.find(o.id); !ok || !held {
 		return // answered meanwhile, or it cannot be: its deadline tells
 	}
-	if pos, err := p.request(b, l, o.grant, o.id, body, life, timeout); err == nil {
-		p.open.moved(o.id, pos)
-	}
+	p.request(b, l, o.grant, o.id, body, life, timeout)
 }
 
 // LinkDown says that the link to the peer is lost. What provably never left is
@@ -299,15 +298,24 @@ func (p *Plane) LinkDown(now time.Time, b *queue.Batch, id ring.ID, l Link) {
 	peer.link.Store(nil)
 	peer.mu.Lock()
 	open := peer.open.numbered(nil)
+	peer.open.outlive()
 	peer.mu.Unlock()
 	for _, o := range open {
-		if l.Unwritten(wire.Requests, o.pos) {
+		if !o.left && l.Unwritten(o.lane(), o.pos) {
 			if g, ok := peer.take(o.id); ok {
 				p.Drops.Unwritten.Add(1)
 				p.retry(now, b, g, choice{peer: peer}, true)
 			}
 		}
 	}
+}
+
+// lane is where an attempt was sent.
+func (g *grant) lane() wire.Lane {
+	if g.bulk {
+		return wire.Bulk
+	}
+	return wire.Requests
 }
 
 // NodeGone says that the view has lost a node: what it was handed is lost, what it

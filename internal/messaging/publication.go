@@ -217,8 +217,7 @@ func (p *publication) nack(b *queue.Batch, peer *Peer, from, to uint64) {
 		return // it left, or will be told when it joins
 	}
 	if from == to && from == unknownStart {
-		t.start = min(max(p.confirmed, p.kept.first), p.next)
-		t.known, t.due = false, t.start
+		t.known, t.due = false, t.start // it was lost with a link
 		p.mendTarget(b, t)
 		return
 	}

@@ -40,6 +40,8 @@ type grant struct {
 	limit   *limit // of a build: until when it must be confirmed
 
 	cluster *cluster // in the hands of another node: of which name
+	bulk    bool     // it is on the lane of long messages
+	left    bool     // it may have been written
 }
 
 // A limit is the time a program has to confirm a build.
@@ -217,12 +219,14 @@ func (t *table) remove(id uint64) (grant, bool) {
 	return g, true
 }
 
-// moved notes that a grant is elsewhere in the queue it was handed over with.
-func (t *table) moved(id, pos uint64) {
-	if s := &t.ring[id&uint64(len(t.ring)-1)]; s.used && s.id == id {
-		s.pos = pos
-	} else if g, ok := t.old[id]; ok {
-		g.pos = pos
+// outlive notes that all grants have outlived the queue they were handed over
+// with: whatever becomes of the next, they may have left.
+func (t *table) outlive() {
+	for i := range t.ring {
+		t.ring[i].left = true
+	}
+	for id, g := range t.old { //iris:unordered each by itself
+		g.left = true
 		t.old[id] = g
 	}
 }

@@ -122,10 +122,8 @@ func (p *Peer) digest(now time.Time, b *queue.Batch, f *wire.Frame) error {
 	switch {
 	case first && (!st.known || st.vacant && m.Last+1 > st.next):
 		st.begin(m.Last + 1)
-		st.held = slices.DeleteFunc(st.held, func(h heldBack) bool { return h.to < st.next })
-		if pub, topic := p.plane.publication(f.Name); pub != nil {
-			p.release(now, b, st, pub, topic)
-		}
+		pub, topic := p.plane.publication(f.Name)
+		p.release(now, b, st, pub, topic)
 	case !st.known:
 		p.ask(now, st)
 	case m.Last+1 > st.next:
@@ -267,6 +265,8 @@ func (p *Peer) giveUp(now time.Time, b *queue.Batch, st *stream, cause interface
 	from := st.held[0].from
 	if !st.known {
 		st.begin(from)
+		cause.Add(1)
+		p.plane.Drops.Gaps.Add(1) // nobody knows how many
 	} else {
 		lost := from - st.next
 		cause.Add(lost)
@@ -277,10 +277,23 @@ func (p *Peer) giveUp(now time.Time, b *queue.Batch, st *stream, cause interface
 	p.release(now, b, st, pub, topic)
 }
 
+// resume asks for what is missing over a new link. Loop.
+func (p *Peer) resume(now time.Time) {
+	p.streams.mu.Lock()
+	defer p.streams.mu.Unlock()
+	for _, st := range p.streams.held {
+		st.progress, st.pause = now, 0
+		p.askAgain(now, st)
+	}
+}
+
 // sweep gives up what has waited for too long, and asks again for the rest. Loop.
 func (p *Peer) sweep(now time.Time, b *queue.Batch) {
 	p.streams.mu.Lock()
 	defer p.streams.mu.Unlock()
+	if p.linked() == nil && !p.gone.Load() {
+		return // there is nobody to ask until there is a link again
+	}
 	limit, cause := holdTime, &p.plane.Drops.Waited
 	if p.gone.Load() {
 		limit, cause = goneTime, &p.plane.Drops.PublisherGone
