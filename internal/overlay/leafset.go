@@ -1,0 +1,227 @@
+package overlay
+
+import (
+	"slices"
+	"time"
+
+	"github.com/project-iris/iris/internal/ring"
+	"github.com/project-iris/iris/internal/wire"
+)
+
+// halfSet is how many leaves a node has on each side.
+const halfSet = 8
+
+// surround finds out who the leaves are: on each side the nearest nodes that are
+// reached, at most eight. Whoever should be one and is not linked is dialled.
+// Those that cannot be reached, nearer than the first that can, are this node's
+// to judge, as nobody is closer to them on this side.
+func (o *Overlay) surround(now time.Time, out *Output) {
+	for _, p := range o.peers {
+		p.leaf, p.neighbour = false, false
+	}
+	for i, s := range sides {
+		o.leaves[i] = o.surroundSide(now, s, o.leaves[i][:0], out)
+	}
+}
+
+func (o *Overlay) surroundSide(now time.Time, s side, leaves []ring.ID, out *Output) []ring.ID {
+	var failed, waiting int
+	for c := o.candidates(s); c.more(); {
+		id := c.next()
+		p := o.peers.find(id)
+		if p == nil || p.path == untried || p.path == broken && !now.Before(p.retry) {
+			p = o.dial(now, id, out)
+		}
+		if p.path == indirect && !now.Before(p.retry) {
+			o.redial(now, p, out)
+		}
+		p.leaf, p.needed = true, now
+		switch {
+		case p.reachable():
+			p.neighbour = len(leaves) == 0
+			leaves = append(leaves, id)
+		case p.failures > 0:
+			failed++ // so look further: a row of dead nodes is passed in growing strides
+		default:
+			waiting++
+		}
+		if len(leaves) == 0 && o.isHopeless(now, p) {
+			o.suspect(now, p, out)
+		}
+		if len(leaves) == halfSet || len(leaves)+waiting >= halfSet+failed {
+			break
+		}
+	}
+	return leaves
+}
+
+// candidates are the nodes that may be leaves, on one side, by distance: those
+// in the view, and those that are joining and linked.
+type candidates struct {
+	o     *Overlay
+	side  side
+	live  walk
+	peers walk
+	a, b  ring.ID // the next of each, of nobody at the end
+}
+
+func (o *Overlay) candidates(s side) candidates {
+	place, found := o.peers.locate(o.self)
+	c := candidates{o: o, side: s, live: o.view.around(o.self, s), peers: walkFrom(len(o.peers), place, found, s)}
+	c.nextLive()
+	c.nextJoiner()
+	return c
+}
+
+func (c *candidates) nextLive() {
+	c.a = ring.ID{}
+	if c.live.more() {
+		c.a = c.o.view.live[c.live.next()].id
+	}
+}
+
+func (c *candidates) nextJoiner() {
+	c.b = ring.ID{}
+	for c.peers.more() {
+		if p := c.o.peers[c.peers.next()]; c.o.isJoiner(p) {
+			c.b = p.id
+			return
+		}
+	}
+}
+
+func (c *candidates) more() bool { return !c.a.IsZero() || !c.b.IsZero() }
+
+func (c *candidates) next() ring.ID {
+	a, b := c.a, c.b
+	self := c.o.self
+	if b.IsZero() || !a.IsZero() && c.side.distance(self, a).Less(c.side.distance(self, b)) {
+		c.nextLive()
+		return a
+	}
+	c.nextJoiner()
+	return b
+}
+
+// isLeaf reports whether id is a leaf.
+func (o *Overlay) isLeaf(id ring.ID) bool {
+	return slices.Contains(o.leaves[0], id) || slices.Contains(o.leaves[1], id)
+}
+
+// wouldBeLeaf reports whether a node, if it were linked, would be a leaf.
+func (o *Overlay) wouldBeLeaf(id ring.ID) bool {
+	for i, s := range sides {
+		l := o.leaves[i]
+		if len(l) < halfSet || s.distance(o.self, id).Less(s.distance(o.self, l[len(l)-1])) {
+			return true
+		}
+	}
+	return false
+}
+
+// ask sends the leaf set to a peer and expects that of the peer.
+func (o *Overlay) ask(p *peer, out *Output) {
+	p.asked = true
+	out.send(p.id, o.leavesFor(p))
+}
+
+// leavesFor returns what a peer is told: the leaves, and if it is joining, also
+// the nodes around its own place, which are those it looks for. A Solo node tells
+// of the lowest Solo node it knows.
+func (o *Overlay) leavesFor(p *peer) wire.Leaves {
+	m := wire.Leaves{State: o.state}
+	if o.state == wire.Solo {
+		if id := o.lowestSolo(); id != o.self {
+			m.Contacts = append(m.Contacts, wire.Contact{Node: id, State: wire.Solo})
+		}
+		return m
+	}
+	var ids []ring.ID
+	for _, l := range o.leaves {
+		ids = append(ids, l...)
+	}
+	if p != nil && p.state == wire.Joining {
+		ids = o.appendAround(ids, p.id)
+	}
+	slices.SortFunc(ids, ring.ID.Compare)
+	for _, id := range slices.Compact(ids) {
+		m.Contacts = append(m.Contacts, o.contact(id))
+	}
+	return m
+}
+
+// appendAround appends those linked nodes that are nearest to id on each side.
+func (o *Overlay) appendAround(ids []ring.ID, id ring.ID) []ring.ID {
+	place, found := o.peers.locate(id)
+	for _, s := range sides {
+		n := 0
+		for w := walkFrom(len(o.peers), place, found, s); w.more() && n < halfSet; {
+			p := o.peers[w.next()]
+			if p.path == linked && (p.state == wire.Active || p.state == wire.Joining) {
+				ids = append(ids, p.id)
+				n++
+			}
+		}
+	}
+	return ids
+}
+
+func (o *Overlay) contact(id ring.ID) wire.Contact {
+	c := wire.Contact{Node: id, State: wire.Active, Addrs: o.Addrs(id)}
+	if e := o.view.alive(id); e != nil {
+		if e.kind == wire.EventLeaving {
+			c.State = wire.InLeaving
+		}
+	} else if p := o.peers.find(id); p != nil {
+		c.State = p.state
+	}
+	return c
+}
+
+// receiveLeaves takes the leaf set of another node in. It is answered, unless it
+// is an answer itself.
+func (o *Overlay) receiveLeaves(now time.Time, from ring.ID, m wire.Leaves, out *Output) {
+	p := o.peers.find(from)
+	if p == nil {
+		out.send(from, o.leavesFor(nil))
+		return
+	}
+	was := p.state
+	p.state, p.answered, p.lists, p.lowest = m.State, true, false, ring.ID{}
+	for _, c := range m.Contacts {
+		switch {
+		case c.Node == o.self:
+			p.lists = true
+		case c.State == wire.Solo:
+			p.lowest = c.Node
+		case o.state == wire.Joining || o.state == wire.Active:
+			o.hint(now, p, c, out)
+		}
+	}
+	if p.state != was {
+		o.surround(now, out) // it may be a leaf now, and will look for itself in the answer
+	}
+	if !p.asked {
+		out.send(from, o.leavesFor(p))
+	}
+	p.asked = false
+	if p.state != was {
+		o.meet(now, p, out)
+	}
+}
+
+// hint hears of a node from somebody who has it for a leaf. It is hearsay: if it
+// would be a leaf here too, it is dialled, and counts once there is a link. An
+// Active node that is missing in the view shows that the views differ.
+func (o *Overlay) hint(now time.Time, from *peer, c wire.Contact, out *Output) {
+	if o.view.get(c.Node) != nil {
+		return
+	}
+	if c.State == wire.Active && now.Sub(from.compared) > soon {
+		o.compareWith(now, from, out)
+	}
+	if p := o.peers.find(c.Node); p == nil && o.wouldBeLeaf(c.Node) {
+		p := o.dial(now, c.Node, out, c.Addrs...)
+		p.state = c.State
+	}
+}

@@ -1,0 +1,214 @@
+package overlay
+
+import (
+	"slices"
+	"time"
+
+	"github.com/project-iris/iris/internal/ring"
+	"github.com/project-iris/iris/internal/wire"
+)
+
+const (
+	// In a network of up to fullMesh nodes every node is linked to every other;
+	// in a larger one to longLinks nodes spread evenly over the ring.
+	fullMesh  = 49
+	longLinks = 32
+
+	firstRetry = 250 * time.Millisecond
+	lastRetry  = time.Minute
+
+	// A link nobody needs is closed after some time between idle and twice that.
+	idle = time.Minute
+)
+
+// pinned reports whether the ring or the routing needs the peer.
+func (p *peer) pinned() bool { return p.leaf || p.long }
+
+// dial asks for a link to a node.
+func (o *Overlay) dial(now time.Time, id ring.ID, out *Output, told ...wire.Addr) *peer {
+	p := o.peers.add(id)
+	p.move(now, dialling)
+	if len(told) > 0 {
+		p.addrs = told
+	}
+	addrs := p.addrs
+	if e := o.view.alive(id); e != nil && len(e.addrs) > 0 {
+		addrs = e.addrs
+	}
+	out.Dial = append(out.Dial, Dial{id, addrs})
+	return p
+}
+
+// fail notes that no link to a peer came about.
+func (o *Overlay) fail(now time.Time, p *peer) {
+	p.move(now, broken)
+	wait := min(firstRetry<<min(p.failures, 16), lastRetry)
+	p.failures++
+	p.retry = now.Add(wait + o.jitter(wait/4))
+}
+
+// lost notes that the link to a peer is no more: it is dialled again at once if
+// it is needed. Those that were reached through it have to be found anew.
+func (o *Overlay) lost(now time.Time, p *peer) {
+	p.move(now, untried)
+	p.asked, p.dialled = false, false
+	if p.long {
+		o.agenda.bringForward(&o.agenda.spread, now)
+	}
+	for _, q := range o.peers {
+		if q.path == indirect && q.via == p.id {
+			o.fail(now, q)
+		}
+	}
+}
+
+// redial tries once more to get a link to a node that is reached through others
+// meanwhile.
+func (o *Overlay) redial(now time.Time, p *peer, out *Output) {
+	via := p.via
+	o.dial(now, p.id, out)
+	o.fail(now, p) // sets the time of the next attempt
+	p.move(now, indirect)
+	p.via = via
+}
+
+// drop closes the link to a peer from here.
+func (o *Overlay) drop(now time.Time, p *peer, reason string, out *Output) {
+	if p.path != linked {
+		return
+	}
+	out.Drop = append(out.Drop, Drop{p.id, reason})
+	o.lost(now, p)
+}
+
+// Want tells that somebody here has something for a node. If there is no link it
+// is dialled, as long as the budget allows; until it is up, and if it never is,
+// messages are routed. A link that is wanted is kept for a minute.
+func (o *Overlay) Want(now time.Time, id ring.ID, out *Output) {
+	o.wake(now, out)
+	if id == o.self || o.departed || !o.Knows(id) {
+		return
+	}
+	p := o.peers.find(id)
+	if p != nil {
+		p.needed = now
+	}
+	retry := p == nil || p.path == untried || p.path == broken && !now.Before(p.retry)
+	if retry && o.makeRoom(now, out) {
+		o.dial(now, id, out).needed = now
+	}
+	o.settle(now, out)
+}
+
+// makeRoom closes the link that was needed least recently if there are too many.
+// Only links dialled from here are closed: the others are their diallers' to
+// close.
+func (o *Overlay) makeRoom(now time.Time, out *Output) bool {
+	inUse := o.peers.count(func(p *peer) bool { return p.path == linked || p.path == dialling })
+	if inUse < o.budget {
+		return true
+	}
+	var oldest *peer
+	for _, p := range o.peers {
+		if p.path == linked && p.dialled && !p.pinned() && now.Sub(p.needed) > 10*time.Second &&
+			(oldest == nil || p.needed.Before(oldest.needed)) {
+			oldest = p
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	o.drop(now, oldest, "room for a link that is needed more", out)
+	return true
+}
+
+// spread finds out which long links there should be, and dials those.
+func (o *Overlay) spread(now time.Time, out *Output) {
+	for _, p := range o.peers {
+		p.long = false
+	}
+	if o.state == wire.Solo {
+		return
+	}
+	n := len(o.view.live)
+	self, found := locate(o.view.live, o.self)
+	if !found {
+		n++ // this node is not in its view yet, but counts
+	}
+	if n <= fullMesh {
+		for i := range o.view.live {
+			o.pin(now, o.view.live[i].id, out)
+		}
+		return
+	}
+	for i := 1; i <= longLinks; i++ {
+		if id := o.nodeNear(self, i, n); !id.IsZero() {
+			o.pin(now, id, out)
+		}
+	}
+}
+
+// nodeNear returns the node for the long link of place i, of n nodes: one that is
+// linked, within a quarter of the way to the next place, else the one at the
+// place, or the next that is not known to be out of reach.
+func (o *Overlay) nodeNear(self, i, n int) ring.ID {
+	slack := n / (longLinks + 1) / 4
+	place := self + i*n/(longLinks+1)
+	var free ring.ID
+	for off := 0; off <= slack; off++ {
+		for _, at := range [...]int{place + off, place - off} {
+			e := &o.view.live[(at+len(o.view.live))%len(o.view.live)]
+			p := o.peers.find(e.id)
+			switch {
+			case e.id == o.self || e.kind != wire.EventJoin:
+			case p != nil && (p.path == linked || p.path == dialling):
+				return e.id
+			case free.IsZero() && (p == nil || p.path == untried):
+				free = e.id
+			}
+		}
+	}
+	return free
+}
+
+func (o *Overlay) pin(now time.Time, id ring.ID, out *Output) {
+	if id == o.self {
+		return
+	}
+	p := o.peers.find(id)
+	if p == nil || p.path == untried || p.path == broken && !now.Before(p.retry) {
+		p = o.dial(now, id, out)
+	}
+	p.long, p.needed = true, now
+}
+
+// trim closes links that were dialled from here and are not needed any more.
+// When exactly depends on the pair, so that not all are closed at once.
+func (o *Overlay) trim(now time.Time, out *Output) {
+	for _, p := range o.peers {
+		spread := time.Duration((p.id.Lo^o.self.Lo)%uint64(idle/time.Second)) * time.Second
+		if p.path == linked && p.dialled && !p.pinned() && now.Sub(p.needed) > idle+spread {
+			o.drop(now, p, "not needed", out)
+		}
+	}
+}
+
+// sweep forgets peers that there is nothing to say about.
+func (o *Overlay) sweep(now time.Time) {
+	o.peers = slices.DeleteFunc(o.peers, func(p *peer) bool {
+		switch p.path {
+		case untried:
+			return true
+		case broken:
+			return !p.pinned() && !now.Before(p.retry)
+		}
+		return false
+	})
+}
+
+func (o *Overlay) jitter(d time.Duration) time.Duration {
+	if d <= 0 {
+		return 0
+	}
+	return time.Duration(o.rng.Int64N(int64(d)))
+}

@@ -1,0 +1,154 @@
+package overlay
+
+import (
+	"slices"
+
+	"github.com/project-iris/iris/internal/ring"
+	"github.com/project-iris/iris/internal/wire"
+)
+
+// replicasPerSide is how many nodes on each side of an owner keep what it has.
+const replicasPerSide = 2
+
+// Self returns the id of this node.
+func (o *Overlay) Self() ring.ID { return o.self }
+
+// State returns where this node stands.
+func (o *Overlay) State() wire.State { return o.state }
+
+// Owner returns the owner of key as far as this node knows: the closest Active
+// node in its view. A Solo node owns everything, for its own programs only. It is
+// nobody while no Active node is known.
+func (o *Overlay) Owner(key ring.ID) ring.ID {
+	if o.state == wire.Solo {
+		return o.self
+	}
+	return o.view.owner(key, ring.ID{})
+}
+
+// Replicas returns the two nodes on each side of the owner of key that keep a
+// copy of what it has, without the owner, sorted. Nodes that are joining between
+// them are replicas too, as they will be owners in a moment.
+func (o *Overlay) Replicas(key ring.ID) []ring.ID {
+	owner := o.Owner(key)
+	if owner.IsZero() || o.state == wire.Solo {
+		return nil
+	}
+	var found []ring.ID
+	for _, s := range sides {
+		n, last := 0, owner
+		for w := o.view.around(owner, s); w.more() && n < replicasPerSide; {
+			if e := &o.view.live[w.next()]; e.kind == wire.EventJoin {
+				found, last = append(found, e.id), e.id
+				n++
+			}
+		}
+		for _, p := range o.peers {
+			within := n < replicasPerSide || s.distance(owner, p.id).Less(s.distance(owner, last))
+			if o.isJoiner(p) && within {
+				found = append(found, p.id)
+			}
+		}
+		if o.state == wire.Joining && (n < replicasPerSide || s.distance(owner, o.self).Less(s.distance(owner, last))) {
+			found = append(found, o.self)
+		}
+	}
+	slices.SortFunc(found, ring.ID.Compare)
+	return slices.Compact(found)
+}
+
+// isJoiner reports whether p is a linked node that will own keys in a moment.
+func (o *Overlay) isJoiner(p *peer) bool {
+	return p.path == linked && p.state == wire.Joining && o.view.alive(p.id) == nil
+}
+
+// View returns the Active nodes, this one included if it is, and those that are
+// joining as far as they are linked; sorted.
+func (o *Overlay) View() []ring.ID {
+	ids := make([]ring.ID, 0, len(o.view.live))
+	for i := range o.view.live {
+		if e := &o.view.live[i]; e.kind == wire.EventJoin {
+			ids = append(ids, e.id)
+		}
+	}
+	for _, p := range o.peers {
+		if o.isJoiner(p) {
+			ids = append(ids, p.id)
+		}
+	}
+	slices.SortFunc(ids, ring.ID.Compare)
+	return ids
+}
+
+// Leaves returns the leaf set: up to 8 nodes on each side, counter-clockwise
+// first, by distance. The caller must not change it.
+func (o *Overlay) Leaves() [2][]ring.ID { return o.leaves }
+
+// Sums returns the sums of the 256 buckets of the view: two nodes that have the
+// same agree about every owner, short of a collision.
+func (o *Overlay) Sums() *[256]uint64 { return &o.view.sums }
+
+// Addrs returns where a node may be dialled, as far as is known.
+func (o *Overlay) Addrs(id ring.ID) []wire.Addr {
+	if id == o.self {
+		return o.addrs
+	}
+	if e := o.view.alive(id); e != nil && len(e.addrs) > 0 {
+		return e.addrs
+	}
+	if p := o.peers.find(id); p != nil {
+		return p.addrs
+	}
+	return nil
+}
+
+// Knows reports whether a node is there, as far as is known: it is in the view or
+// linked.
+func (o *Overlay) Knows(id ring.ID) bool { return o.view.alive(id) != nil || o.Linked(id) }
+
+// Linked reports whether there is a link to a node.
+func (o *Overlay) Linked(id ring.ID) bool {
+	p := o.peers.find(id)
+	return p != nil && p.path == linked
+}
+
+// Pinned returns how many links the ring and the routing need, of those there
+// are.
+func (o *Overlay) Pinned() int {
+	return o.peers.count(func(p *peer) bool { return p.path == linked && p.pinned() })
+}
+
+// Links returns how many links there are.
+func (o *Overlay) Links() int {
+	return o.peers.count(func(p *peer) bool { return p.path == linked })
+}
+
+// NextHop returns to whom a frame for target is handed: target itself if it is
+// linked, whoever vouches for it if it is indirect, else the linked node closest
+// to it, if it is closer than this one. So every hop gains distance, but for the
+// last one to an indirect node.
+func (o *Overlay) NextHop(target ring.ID) (hop ring.ID, ok bool) {
+	if p := o.peers.find(target); p != nil {
+		if p.path == linked {
+			return target, true
+		}
+		if p.path == indirect && o.Linked(p.via) {
+			return p.via, true
+		}
+	}
+	best, at := o.self, -1
+	place, found := o.peers.locate(target)
+	for _, s := range sides {
+		for w := walkFrom(len(o.peers), place, found, s); w.more(); {
+			i := w.next()
+			if p := o.peers[i]; p.path != linked || p.state != wire.Active && p.state != wire.InLeaving {
+				continue
+			}
+			if target.Distance(o.peers[i].id).Less(target.Distance(best)) {
+				best, at = o.peers[i].id, i
+			}
+			break
+		}
+	}
+	return best, at >= 0
+}
