@@ -1,0 +1,178 @@
+package session
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/project-iris/iris/internal/memnet"
+	"github.com/project-iris/iris/internal/ring"
+)
+
+// handshakeBytes is how many octets of the peer's may come before the handshake is
+// complete.
+const handshakeBytes = 16 << 10
+
+// A Conn is a connection to another node of the network: encrypted, and both sides
+// have proved who they are.
+type Conn struct {
+	*tls.Conn
+	raw     *counted
+	peer    peer
+	purpose Purpose
+}
+
+// Peer returns the id of the node at the other end.
+func (c *Conn) Peer() ring.ID { return c.peer.id }
+
+// Purpose returns what the dialler said the connection is for.
+func (c *Conn) Purpose() Purpose { return c.purpose }
+
+// Anchor returns which of the accepted network keys, in their order, signed the
+// peer's certificate.
+func (c *Conn) Anchor() int { return c.peer.anchor }
+
+// Wire returns how many octets were read from and written to the wire, those of TLS
+// included.
+func (c *Conn) Wire() (read, written uint64) { return c.raw.in.Load(), c.raw.out.Load() }
+
+// A counted is a connection that counts what passes, and until the handshake is
+// complete lets only so much in.
+type counted struct {
+	net.Conn
+	first   []byte // leaves with what is written first
+	in, out atomic.Uint64
+	early   atomic.Bool
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	if c.early.Load() {
+		left := handshakeBytes - int64(c.in.Load())
+		if left <= 0 {
+			return 0, &Error{TLSBytes, fmt.Errorf("the peer sent %d octets and no handshake", handshakeBytes)}
+		}
+		b = b[:min(int64(len(b)), left)]
+	}
+	n, err := c.Conn.Read(b)
+	c.in.Add(uint64(n))
+	return n, err
+}
+
+func (c *counted) Write(b []byte) (int, error) {
+	if first := c.first; first != nil {
+		c.first = nil
+		n, err := c.Conn.Write(append(first, b...))
+		c.out.Add(uint64(n))
+		return max(n-len(first), 0), err
+	}
+	n, err := c.Conn.Write(b)
+	c.out.Add(uint64(n))
+	return n, err
+}
+
+// Dial makes nc, which was dialled to port of another node, a connection for the
+// purpose. With expect set only that node will do. The error is an *Error; nc is
+// then closed. The other side has not yet judged us when Dial returns: it is up
+// once it has sent something.
+func (i *Identity) Dial(ctx context.Context, nc net.Conn, p Purpose, port uint16, expect ring.ID) (*Conn, error) {
+	raw := &counted{Conn: nc, first: i.knock(p, port)}
+	c, err := i.handshake(ctx, raw, true, expect)
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	c.purpose = p
+	return c, nil
+}
+
+// accept makes nc, whose knock was good, a connection.
+func (i *Identity) accept(ctx context.Context, nc net.Conn, k knock) (*Conn, error) {
+	c, err := i.handshake(ctx, &counted{Conn: nc}, false, ring.ID{})
+	if err != nil {
+		return nil, err
+	}
+	if c.peer.id.Hi != k.sender {
+		return nil, &Error{PeerOther, errors.New("the knock was another node's")}
+	}
+	c.purpose = k.purpose
+	return c, nil
+}
+
+func (i *Identity) handshake(ctx context.Context, raw *counted, dials bool, expect ring.ID) (*Conn, error) {
+	c := &Conn{raw: raw}
+	config := i.config(dials, expect, &c.peer)
+	if dials {
+		c.Conn = tls.Client(raw, config)
+	} else {
+		c.Conn = tls.Server(raw, config)
+	}
+	raw.early.Store(true)
+	if err := c.HandshakeContext(ctx); err != nil {
+		return nil, classify(err, dials, raw)
+	}
+	raw.early.Store(false)
+	return c, nil
+}
+
+// classify returns the error of a handshake with its code.
+func classify(err error, dials bool, raw *counted) error {
+	var e *Error
+	var timeout net.Error
+	switch {
+	case errors.As(err, &e):
+		return e
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return &Error{TLSTime, err}
+	case dials && raw.in.Load() == 0 && (errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || isReset(err)):
+		return &Error{DialClosed, err}
+	}
+	return &Error{TLSFailed, err}
+}
+
+// isReset reports whether the other side closed the connection.
+func isReset(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.ErrClosedPipe)
+}
+
+// greetItself shakes hands in memory: what both sides find wrong is the one thing
+// that must be. Octets in flight are buffered there, as the side that finds it first
+// sends an alert while the other is still writing.
+func (i *Identity) greetItself() error {
+	l := memnet.Listen("self")
+	defer l.Close()
+	a, err := l.Dial()
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	b, err := l.Accept()
+	if err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer b.Close()
+		_, err := i.handshake(context.Background(), &counted{Conn: b}, false, ring.ID{})
+		done <- err
+	}()
+	_, err = i.handshake(context.Background(), &counted{Conn: a}, true, ring.ID{})
+	a.Close()
+	<-done
+	var e *Error
+	if errors.As(err, &e) && e.Code == PeerSelf {
+		return nil // 1 to 7 passed
+	}
+	if err == nil {
+		err = errors.New("it took itself for another")
+	}
+	return err
+}
+
+// acceptTime is how long a connection may take from being accepted to being one.
+const acceptTime = 5 * time.Second

@@ -1,0 +1,108 @@
+package session
+
+import (
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// A Purpose is what a connection is for.
+type Purpose byte
+
+const (
+	PurposeLink   Purpose = 1
+	PurposeTunnel Purpose = 2
+)
+
+const (
+	knockVersion = 1
+	knockSize    = 64
+	knockPlain   = knockSize - overhead
+
+	maxSkew = 26 * time.Hour
+)
+
+// A knock is the first 64 octets of every connection between nodes, sealed:
+//
+//	version byte     1
+//	purpose byte
+//	port    uint16   as dialled
+//	zero    [4]byte
+//	time    int64
+//	sender  [8]byte  first half of the dialler's id
+type knock struct {
+	purpose Purpose
+	port    uint16
+	time    time.Time
+	sender  uint64
+}
+
+func (k knock) append(b []byte) []byte {
+	b = append(b, knockVersion, byte(k.purpose))
+	b = binary.BigEndian.AppendUint16(b, k.port)
+	b = append(b, 0, 0, 0, 0)
+	b = binary.BigEndian.AppendUint64(b, uint64(k.time.UnixMilli()))
+	return binary.BigEndian.AppendUint64(b, k.sender)
+}
+
+// knock returns the sealed knock of this node.
+func (i *Identity) knock(p Purpose, port uint16) []byte {
+	k := knock{p, port, i.now(), i.id.Hi}
+	return seal(nil, i.trusts().Anchors[0].Discovery, knockInfo, k.append(nil))
+}
+
+// answer opens a knock and says whether it may come in.
+func (i *Identity) answer(sealed []byte, seen *salts) (knock, error) {
+	fail := func(c Code, format string, args ...any) (knock, error) {
+		return knock{}, &Error{c, fmt.Errorf(format, args...)}
+	}
+	plain, _, ok := i.open(knockInfo, sealed)
+	if !ok || len(plain) != knockPlain {
+		return fail(KnockKey, "no accepted key opens the knock")
+	}
+	k := knock{Purpose(plain[1]), binary.BigEndian.Uint16(plain[2:]), time.UnixMilli(int64(binary.BigEndian.Uint64(plain[8:]))), binary.BigEndian.Uint64(plain[16:])}
+	now := i.now()
+	switch {
+	case plain[0] != knockVersion || k.purpose != PurposeLink && k.purpose != PurposeTunnel:
+		return fail(KnockVersion, "knock of version %d for purpose %d", plain[0], plain[1])
+	case now.Sub(k.time) > maxSkew || k.time.Sub(now) > maxSkew:
+		return fail(KnockTime, "the clock of the peer differs by %v: set both right", now.Sub(k.time).Round(time.Minute))
+	case !seen.add([saltSize]byte(sealed), now):
+		return fail(KnockReplay, "the knock came before")
+	case k.sender == i.id.Hi:
+		return fail(KnockSelf, "the knock is this node's own")
+	}
+	return k, nil
+}
+
+// salts remembers what was opened of late: the same salt again is a replay.
+type salts struct {
+	mu    sync.Mutex
+	at    map[[saltSize]byte]time.Time
+	order [][saltSize]byte
+}
+
+const (
+	maxSalts = 4096
+	saltLife = 2 * time.Minute
+)
+
+// add reports whether the salt is new.
+func (s *salts) add(salt [saltSize]byte, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.at == nil {
+		s.at = make(map[[saltSize]byte]time.Time)
+	}
+	for len(s.order) > 0 && (len(s.order) >= maxSalts || now.Sub(s.at[s.order[0]]) > saltLife) {
+		delete(s.at, s.order[0])
+		s.order = s.order[1:]
+	}
+	if _, ok := s.at[salt]; ok {
+		return false
+	}
+	s.at[salt] = now
+	s.order = append(s.order, salt)
+	return true
+}
