@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/project-iris/iris/internal/ring"
+	"github.com/project-iris/iris/internal/session"
 	"github.com/project-iris/iris/internal/wire"
 )
 
@@ -31,7 +32,7 @@ type Config struct {
 
 	// Seal returns the packet of PacketSize octets around a plain of PlainSize;
 	// Open returns what is sealed in a packet, and with which of the accepted
-	// keys.
+	// keys. They are those of a session.Identity.
 	Seal func(plain []byte) (packet []byte)
 	Open func(packet []byte) (plain []byte, anchor int, ok bool)
 
@@ -98,7 +99,7 @@ type Dial struct {
 
 // Refusal is a packet, or an address in one, of which nothing came.
 type Refusal struct {
-	Code Code
+	Code session.Code
 	From netip.AddrPort
 	Node ring.ID // zero where it is not known
 	Err  error   // what there is to say beside the code
@@ -165,28 +166,28 @@ func (x *Exchange) Receive(now time.Time, d Datagram, out *Output) {
 
 // open checks a datagram, in the order of docs/security.md. Without a code the
 // packet is of a member of the network, and not known to be repeated.
-func (x *Exchange) open(now time.Time, d Datagram) (p Packet, code Code, err error) {
+func (x *Exchange) open(now time.Time, d Datagram) (p Packet, code session.Code, err error) {
 	if len(d.Octets) != PacketSize {
-		return p, CodePacketSize, fmt.Errorf("%d octets, want %d", len(d.Octets), PacketSize)
+		return p, session.PacketSize, fmt.Errorf("%d octets, want %d", len(d.Octets), PacketSize)
 	}
 	if !x.opened.take(now, source(d.From)) {
-		return p, CodePacketRate, nil
+		return p, session.PacketRate, nil
 	}
 	plain, _, ok := x.c.Open(d.Octets)
 	if !ok {
-		return p, CodePacketKey, nil
+		return p, session.PacketKey, nil
 	}
 	switch p, err = Parse(plain); {
 	case errors.Is(err, errVersion):
-		return p, CodePacketVersion, err
+		return p, session.PacketVersion, err
 	case err != nil:
-		return p, CodePacketForm, err
+		return p, session.PacketForm, err
 	case now.Sub(p.Time).Abs() > maxSkew:
-		return p, CodePacketTime, fmt.Errorf("the sender's clock says %v", p.Time)
+		return p, session.PacketTime, fmt.Errorf("the sender's clock says %v", p.Time)
 	case !x.salts.add(now, salt(d.Octets)):
-		return p, CodePacketReplay, nil
+		return p, session.PacketReplay, nil
 	case p.Node == x.c.Self:
-		return p, CodePacketSelf, nil
+		return p, session.PacketSelf, nil
 	}
 	return p, "", nil
 }
@@ -203,7 +204,7 @@ func (x *Exchange) heard(now time.Time, d Datagram, p *Packet, out *Output) {
 		return
 	}
 	if len(x.pending) >= answersAll {
-		out.Refused = append(out.Refused, Refusal{CodeAnswerRate, d.From, p.Node, nil})
+		out.Refused = append(out.Refused, Refusal{session.AnswerRate, d.From, p.Node, nil})
 		return
 	}
 	delay := time.Duration(x.random.Int64N(int64(answerDelay)))
@@ -221,7 +222,7 @@ func (x *Exchange) answer(now time.Time, token [16]byte, to netip.AddrPort, out 
 		who = source(to)
 	}
 	if !x.answered.take(now, who) {
-		out.Refused = append(out.Refused, Refusal{CodeAnswerRate, to, ring.ID{}, nil})
+		out.Refused = append(out.Refused, Refusal{session.AnswerRate, to, ring.ID{}, nil})
 		return
 	}
 	x.send(now, Answer, token, to, out)
@@ -236,7 +237,7 @@ func (x *Exchange) dial(d Datagram, p *Packet, out *Output) {
 	for _, a := range p.Addrs {
 		addr, err := x.mayDial(d, a)
 		if err != nil {
-			out.Refused = append(out.Refused, Refusal{CodeAddressRefused, d.From, p.Node, err})
+			out.Refused = append(out.Refused, Refusal{session.AddressRefused, d.From, p.Node, err})
 			continue
 		}
 		dial.Addrs = append(dial.Addrs, addr)

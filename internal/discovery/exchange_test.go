@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/project-iris/iris/internal/ring"
+	"github.com/project-iris/iris/internal/session"
 	"github.com/project-iris/iris/internal/wire"
 )
 
@@ -65,7 +66,7 @@ func (n *node) receive(d Datagram) Output {
 }
 
 // refused fails unless d has no effect but a refusal.
-func (n *node) refused(t testing.TB, d Datagram, want Code) {
+func (n *node) refused(t testing.TB, d Datagram, want session.Code) {
 	t.Helper()
 	before := len(n.x.pending)
 	out := n.receive(d)
@@ -125,11 +126,11 @@ func TestProbeIsAnsweredToItsSource(t *testing.T) {
 func TestPacketOfOtherNetwork(t *testing.T) {
 	n := newNode(1)
 	foreign := &sealer{secret: []byte("another")}
-	n.refused(t, Datagram{From: away(1), Octets: foreign.seal(n.packet(Probe, 1, 1).Append(nil))}, CodePacketKey)
-	n.refused(t, Datagram{From: away(1), Octets: make([]byte, PacketSize)}, CodePacketKey)
+	n.refused(t, Datagram{From: away(1), Octets: foreign.seal(n.packet(Probe, 1, 1).Append(nil))}, session.PacketKey)
+	n.refused(t, Datagram{From: away(1), Octets: make([]byte, PacketSize)}, session.PacketKey)
 	changed := n.sealed(n.packet(Probe, 1, 1), away(1), false)
 	changed.Octets[100] ^= 1
-	n.refused(t, changed, CodePacketKey)
+	n.refused(t, changed, session.PacketKey)
 	n.serves(t)
 }
 
@@ -137,16 +138,16 @@ func TestChecksComeInOrder(t *testing.T) {
 	for _, v := range []struct {
 		what   string
 		change func(plain []byte)
-		want   Code
+		want   session.Code
 	}{
-		{"version", func(b []byte) { b[0], b[1], b[3] = 2, 1, 9 }, CodePacketVersion},
-		{"kind", func(b []byte) { b[1], b[3] = 0, 9 }, CodePacketVersion},
-		{"kind", func(b []byte) { b[1], b[3] = 4, 9 }, CodePacketVersion},
-		{"count", func(b []byte) { b[3], b[8] = 9, 1 }, CodePacketForm},
-		{"state", func(b []byte) { b[2], b[8] = 4, 1 }, CodePacketForm},
-		{"time", func(b []byte) { b[8] = 1; clear(b[16:32]); b[31] = 1 }, CodePacketTime},
-		{"time, far off", func(b []byte) { b[8] = 0x80 }, CodePacketTime},
-		{"sender", func(b []byte) { clear(b[16:32]); b[31] = 1 }, CodePacketSelf},
+		{"version", func(b []byte) { b[0], b[1], b[3] = 2, 1, 9 }, session.PacketVersion},
+		{"kind", func(b []byte) { b[1], b[3] = 0, 9 }, session.PacketVersion},
+		{"kind", func(b []byte) { b[1], b[3] = 4, 9 }, session.PacketVersion},
+		{"count", func(b []byte) { b[3], b[8] = 9, 1 }, session.PacketForm},
+		{"state", func(b []byte) { b[2], b[8] = 4, 1 }, session.PacketForm},
+		{"time", func(b []byte) { b[8] = 1; clear(b[16:32]); b[31] = 1 }, session.PacketTime},
+		{"time, far off", func(b []byte) { b[8] = 0x80 }, session.PacketTime},
+		{"sender", func(b []byte) { clear(b[16:32]); b[31] = 1 }, session.PacketSelf},
 	} {
 		n := newNode(1)
 		plain := n.packet(Probe, 1, 1).Append(nil)
@@ -170,7 +171,7 @@ func TestClocksMayDiffer(t *testing.T) {
 				t.Errorf("a clock off by %v: %+v", v.skew, out)
 			}
 		} else {
-			n.refused(t, d, CodePacketTime)
+			n.refused(t, d, session.PacketTime)
 		}
 	}
 }
@@ -183,19 +184,19 @@ func TestReplayedPacketHasNoEffect(t *testing.T) {
 			t.Errorf("kind %d led to %+v", kind, out)
 		}
 		d.From = away(50)
-		n.refused(t, d, CodePacketReplay)
+		n.refused(t, d, session.PacketReplay)
 	}
 	d := n.sealed(n.packet(Probe, 1, 1), away(1), false)
 	n.serves(t)
 	n.receive(d)
 	n.now = n.now.Add(saltsFor - 1)
-	n.refused(t, d, CodePacketReplay)
+	n.refused(t, d, session.PacketReplay)
 	// Later one buys an answer, which is harmless.
 	n.now = n.now.Add(1)
 	if out := n.receive(d); len(out.Send) != 1 {
 		t.Errorf("a repeated probe led to %+v", out)
 	}
-	n.refused(t, d, CodePacketReplay)
+	n.refused(t, d, session.PacketReplay)
 	n.serves(t)
 }
 
@@ -283,7 +284,7 @@ func TestAnswersAreBounded(t *testing.T) {
 	n.receive(probe(away(0)))
 	n.now = n.now.Add(time.Second - 1)
 	out := n.receive(probe(netip.AddrPortFrom(away(0).Addr(), 9)))
-	if len(out.Send) > 0 || len(out.Refused) != 1 || out.Refused[0].Code != CodeAnswerRate {
+	if len(out.Send) > 0 || len(out.Refused) != 1 || out.Refused[0].Code != session.AnswerRate {
 		t.Errorf("a second probe within a second led to %+v", out)
 	}
 	n.now = n.now.Add(1)
@@ -291,7 +292,7 @@ func TestAnswersAreBounded(t *testing.T) {
 	for i := range 100 {
 		out := n.receive(probe(away(i)))
 		sent += len(out.Send)
-		if len(out.Refused) == 1 && out.Refused[0].Code == CodeAnswerRate {
+		if len(out.Refused) == 1 && out.Refused[0].Code == session.AnswerRate {
 			refused++
 		}
 	}
@@ -311,7 +312,7 @@ func TestAnswersAreBounded(t *testing.T) {
 	if len(n.out.Send) != answersAll || !n.x.Next().IsZero() {
 		t.Errorf("to 100 beacons %d answers, next at %v", len(n.out.Send), n.x.Next())
 	}
-	if out := n.receive(probe(away(1))); len(out.Send) > 0 || len(out.Refused) != 1 || out.Refused[0].Code != CodeAnswerRate {
+	if out := n.receive(probe(away(1))); len(out.Send) > 0 || len(out.Refused) != 1 || out.Refused[0].Code != session.AnswerRate {
 		t.Errorf("a probe beyond all answers led to %+v", out)
 	}
 	n.serves(t)
@@ -495,7 +496,7 @@ func TestUndialableAddresses(t *testing.T) {
 			t.Errorf("%s, group %t: %q is dialled, want %q", v.addr, v.group, got, v.want)
 		}
 		refused := slices.ContainsFunc(out.Refused, func(r Refusal) bool {
-			return r.Code == CodeAddressRefused && r.Node == ring.ID{Lo: 9} && r.Err != nil
+			return r.Code == session.AddressRefused && r.Node == ring.ID{Lo: 9} && r.Err != nil
 		})
 		if refused != (v.want == "") {
 			t.Errorf("%s: refusals %v", v.addr, out.Refused)
@@ -532,7 +533,7 @@ func TestPacketFlood(t *testing.T) {
 	flood := func(from func(i int) netip.AddrPort) (rated int) {
 		for i := range 5000 {
 			out := n.receive(Datagram{From: from(i), Octets: make([]byte, PacketSize)})
-			if out.Refused[0].Code == CodePacketRate {
+			if out.Refused[0].Code == session.PacketRate {
 				rated++
 			}
 			if len(out.Send) > 0 {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/project-iris/iris/internal/ring"
+	"github.com/project-iris/iris/internal/session"
 	"github.com/project-iris/iris/internal/wire"
 )
 
@@ -131,7 +132,7 @@ func TestPacketsHaveOneSize(t *testing.T) {
 	}
 	n := newNode(1)
 	for _, size := range []int{0, 1, PacketSize - 1, PacketSize + 1, 1500} {
-		n.refused(t, Datagram{From: away(1), Octets: make([]byte, size)}, CodePacketSize)
+		n.refused(t, Datagram{From: away(1), Octets: make([]byte, size)}, session.PacketSize)
 	}
 	for n := range PlainSize {
 		if p, err := Parse(make([]byte, n)); err == nil {
