@@ -185,4 +185,3 @@ func TestKnockThenTLS(t *testing.T) {
 		t.Errorf("%d octets in, %d out on the wire", in, out)
 	}
 }
-
