@@ -341,27 +341,6 @@ func TestBudgetOfExtraAttempts(t *testing.T) {
 	}
 }
 
-func TestMeanFollows(t *testing.T) {
-	var m Mean
-	if m.Get() != 0 {
-		t.Errorf("nothing is %v", m.Get())
-	}
-	m.Add(80 * time.Millisecond)
-	if m.Get() != 80*time.Millisecond {
-		t.Errorf("of one: %v", m.Get())
-	}
-	m.Add(0)
-	if m.Get() != 70*time.Millisecond {
-		t.Errorf("of 80 ms and 0: %v", m.Get())
-	}
-	for range 200 {
-		m.Add(time.Second)
-	}
-	if d := time.Second - m.Get(); d < 0 || d > time.Microsecond {
-		t.Errorf("of many: %v", m.Get())
-	}
-}
-
 func TestChoosingDoesNotAlloc(t *testing.T) {
 	for _, n := range []int{1, 3, 100} {
 		p, r := benchPool(n)

@@ -56,7 +56,7 @@ type station struct {
 	running  int
 	waiting  []job
 	busy     time.Duration
-	mean     Mean
+	mean     time.Duration // of its handlers, smoothed as a node does
 }
 
 type job struct {
@@ -203,7 +203,7 @@ func (s *simulation) serve(i int, j job) {
 	d := time.Duration(float64(j.work) * st.slower)
 	s.after(d, func() {
 		st.busy += d
-		st.mean.Add(d)
+		st.mean += (d - st.mean) / 8
 		st.running--
 		st.here--
 		if len(st.waiting) > 0 {
@@ -212,7 +212,7 @@ func (s *simulation) serve(i int, j job) {
 			s.serve(i, next)
 		}
 		// The signal is of now, and arrives with the answer.
-		here, mean := st.here, st.mean.Get()
+		here, mean := st.here, st.mean
 		s.after(s.rtt(j.source, i)/2, func() {
 			st.inFlight--
 			m := s.handles[j.source][i]
