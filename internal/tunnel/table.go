@@ -12,6 +12,7 @@ import (
 // chose for its ends.
 type Table struct {
 	sink   Sink
+	wire   Wire // sink, if it is one
 	budget *queue.Budget
 	stats  *Stats
 
@@ -40,6 +41,12 @@ const endCost = 1 << 10
 // NewTable returns a table whose program takes what is due to it through sink.
 func NewTable(sink Sink, budget *queue.Budget, stats *Stats) *Table {
 	return &Table{sink: sink, budget: budget, stats: stats}
+}
+
+// NewWire returns a table for the tunnel, one or more, of a connection to another
+// node.
+func NewWire(wire Wire, budget *queue.Budget, stats *Stats) *Table {
+	return &Table{sink: wire, wire: wire, budget: budget, stats: stats}
 }
 
 // Building reserves id for a tunnel that the program is building or confirming. It

@@ -26,14 +26,18 @@ const (
 const (
 	Undelivered = "peer closed, and the rest of its data was not taken within 60 s"
 	Gone        = "initiator is gone"
+	Left        = "acceptor is gone"
 	NoMemory    = "the node's memory budget is used up"
 	BadChunk    = "continuation without a message in progress"
 	BadSize     = "announced message size exceeds 2^31-1 octets"
 	BadSum      = "chunks exceed the announced message size"
 )
 
-// ErrCredit is what a program did that sent more than it was allowed to.
-const ErrCredit = violation("tunnel allowance exceeded")
+// What a program, or another node, did that breaks the protocol.
+const (
+	ErrCredit = violation("tunnel allowance exceeded") // sent more than it was allowed to
+	ErrFinal  = violation("tunnel does not end where its close said")
+)
 
 type violation string
 
@@ -54,7 +58,20 @@ type Sink interface {
 	TunnelChunk(b *queue.Batch, id, size uint64, octets []byte) bool
 }
 
-// A Tunnel is two ends on one node.
+// A Wire is the Sink of a connection to another node, where the program at the
+// other end of the tunnel is. What goes out there waits for the credit of that
+// node, to the octet; news of the end do not wait behind it.
+type Wire interface {
+	Sink
+
+	// TunnelFinal says that the program here has ended, or the tunnel has, and
+	// that final octets go out in all: those that have not yet still follow. It
+	// comes once, and not at all after the other node has said the same of
+	// itself. TunnelClose comes later or at once, when nothing follows any more.
+	TunnelFinal(b *queue.Batch, id, final uint64, reason string)
+}
+
+// A Tunnel is two ends on one node: two programs, or a program and a Wire.
 type Tunnel struct {
 	mu     sync.Mutex
 	ends   [2]End
@@ -72,10 +89,16 @@ type End struct {
 	id     uint64
 
 	closed   bool   // nothing more to or from the program
-	draining bool   // the peer is gone; what it sent is still owed
+	draining bool   // the peer has ended; what it sent is still owed, and comes if it is a Wire
 	reason   string // of the close that ends the draining
 
+	// Of a Wire only.
+	told   bool   // one side has told the other of its end
+	ending bool   // it was the other side, which
+	final  uint64 // sends so many octets in all
+
 	// From the program.
+	taken   uint64 // octets accepted from it
 	window  int64  // octets it may still send
 	owed    int64  // octets that went on and were not granted again
 	missing uint64 // octets of the message it is sending
@@ -93,8 +116,8 @@ type End struct {
 
 // Open makes the tunnel that the acceptor confirmed under id, between the
 // initiator's build from and it; both ids have been reserved with Building. An
-// initiator whose connection is gone leaves the acceptor with a tunnel that is
-// closed at once.
+// end whose connection is gone leaves the other with a tunnel that is closed at
+// once.
 func Open(b *queue.Batch, timers *wheel.Timers, initiator *Table, from uint64, acceptor *Table, id uint64) {
 	t := &Tunnel{timers: timers}
 	t.limit.Owner = t
@@ -104,11 +127,19 @@ func Open(b *queue.Batch, timers *wheel.Timers, initiator *Table, from uint64, a
 	x.waits.Budget, y.waits.Budget = initiator.budget, acceptor.budget
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	acceptor.open(id, y)
+	x.closed = !initiator.open(from, x)
+	y.closed = !acceptor.open(id, y)
+	if x.closed && y.closed {
+		return
+	}
 	acceptor.stats.Open.Add(1)
-	if !initiator.open(from, x) {
-		x.closed = true
+	switch {
+	case x.closed:
 		y.finish(b, Gone)
+		return
+	case y.closed:
+		x.table.sink.TunnelOpen(b, from)
+		x.finish(b, Left)
 		return
 	}
 	acceptor.stats.Opened.Add(1)
@@ -130,8 +161,15 @@ func (e *End) Chunk(now time.Time, b *queue.Batch, size uint64, octets []byte) e
 		return ErrCredit
 	}
 	if e.draining {
-		e.table.sink.TunnelAllow(b, e.id, uint64(n)) // so that it is not stuck in a send
+		if e.table.wire == nil {
+			e.table.sink.TunnelAllow(b, e.id, uint64(n)) // so that it is not stuck in a send
+		} else {
+			e.window -= n // the other node has its own way out of that: TunnelFinal
+		}
 		return nil
+	}
+	if e.ending && e.taken+uint64(n) > e.final {
+		return ErrFinal
 	}
 	e.window -= n
 	switch {
@@ -151,12 +189,16 @@ func (e *End) Chunk(now time.Time, b *queue.Batch, size uint64, octets []byte) e
 	e.missing -= uint64(n)
 
 	p := e.peer
-	if p.waits.Empty() && p.may(size, n) && p.deliver(b, size, octets) {
+	switch {
+	case p.waits.Empty() && p.may(size, n) && p.deliver(b, size, octets):
 		e.regrant(b, n)
+	case !p.waits.Push(size, octets):
+		e.abort(now, b, NoMemory)
 		return nil
 	}
-	if !p.waits.Push(size, octets) {
-		e.abort(now, b, NoMemory)
+	e.taken += uint64(n)
+	if e.ending && e.taken == e.final {
+		e.end(now, b)
 	}
 	return nil
 }
@@ -171,9 +213,61 @@ func (e *End) Allow(now time.Time, b *queue.Batch, octets uint64) {
 	e.credit += int64(min(octets, uint64(math.MaxInt64/2-max(e.credit, 0))))
 	e.most = max(e.most, e.credit)
 	e.pump(b)
-	if e.draining && !e.closed {
+	if e.draining && !e.closed && e.table.wire == nil {
 		e.tunnel.wait(now)
 	}
+}
+
+// Final is the word of the node at the other side of a Wire that its program has
+// ended, having sent final octets in all. From now on what the program here sends
+// is thrown away; it gets what is still to come, and then the close. It fails when
+// that cannot be so.
+func (e *End) Final(now time.Time, b *queue.Batch, final uint64, reason string) error {
+	e.tunnel.mu.Lock()
+	defer e.tunnel.mu.Unlock()
+	if e.closed {
+		return nil
+	}
+	if e.ending || !e.draining && final < e.taken {
+		return ErrFinal
+	}
+	e.told, e.ending, e.final = true, true, final
+	if e.draining { // neither program takes anything any more
+		e.finish(b, reason)
+		return nil
+	}
+	p := e.peer
+	n := int64(e.waits.Len())
+	e.waits.Drop()
+	e.table.forget(e)
+	p.draining, p.reason = true, reason
+	if e.taken == final {
+		e.end(now, b)
+	} else {
+		e.tunnel.wait(now)
+	}
+	if !p.closed && n > 0 {
+		p.regrant(b, n)
+	}
+	return nil
+}
+
+// end closes a Wire that has brought all there is.
+func (e *End) end(now time.Time, b *queue.Batch) {
+	e.finish(b, "")
+	e.peer.drain(now, b, e.peer.reason)
+}
+
+// Fail closes both ends for a reason that lies with the connection of a Wire.
+// The program gets what came before.
+func (e *End) Fail(now time.Time, b *queue.Batch, reason string) {
+	e.tunnel.mu.Lock()
+	defer e.tunnel.mu.Unlock()
+	if e.closed {
+		return
+	}
+	e.finish(b, reason)
+	e.peer.drain(now, b, reason)
 }
 
 // Close is the program's own close: it is confirmed at once, and the peer gets
@@ -217,11 +311,12 @@ func (t *Tunnel) Expire(now time.Time, b *queue.Batch) {
 	for i := range t.ends {
 		switch e := &t.ends[i]; {
 		case !e.draining || e.closed:
-		case t.moved: // its program reads, if slowly
+		case t.moved || e.waits.Empty(): // its program reads, if slowly
 			t.wait(now)
 		default:
 			e.table.stats.Broken.Add(1)
 			e.finish(b, Undelivered)
+			e.peer.drain(now, b, Undelivered)
 		}
 	}
 }
@@ -242,8 +337,17 @@ func (e *End) abort(now time.Time, b *queue.Batch, reason string) {
 
 // finish closes e with a last word to its program.
 func (e *End) finish(b *queue.Batch, reason string) {
+	e.tell(b, uint64(e.waits.Len()), reason)
 	e.shut(b)
 	e.table.sink.TunnelClose(b, e.id, reason)
+}
+
+// tell has a Wire say where the program's octets end: before the last so many.
+func (e *End) tell(b *queue.Batch, without uint64, reason string) {
+	if e.table.wire != nil && !e.told {
+		e.told = true
+		e.table.wire.TunnelFinal(b, e.id, e.peer.taken-without, reason)
+	}
 }
 
 // shut makes e deaf and dumb. Its id is free before its program hears of it.
@@ -270,12 +374,15 @@ func (e *End) drain(now time.Time, b *queue.Batch, reason string) {
 	if e.closed {
 		return
 	}
+	e.tell(b, 0, reason)
 	if e.waits.Empty() {
 		e.finish(b, reason)
 		return
 	}
 	e.draining, e.reason = true, reason
-	e.tunnel.wait(now)
+	if e.table.wire == nil { // else the other node has this patience with its program
+		e.tunnel.wait(now)
+	}
 }
 
 // pump delivers what waits, as far as credit and room go. It reports whether it
@@ -295,7 +402,7 @@ func (e *End) pump(b *queue.Batch) (full bool) {
 			e.peer.regrant(b, n)
 		}
 	}
-	if e.draining {
+	if e.draining && e.peer.closed {
 		e.finish(b, e.reason)
 	}
 	return false
@@ -303,6 +410,9 @@ func (e *End) pump(b *queue.Batch) (full bool) {
 
 // may reports whether the program's credit allows it a chunk of n octets.
 func (e *End) may(size uint64, n int64) bool {
+	if e.table.wire != nil {
+		return e.credit >= n
+	}
 	// A continuation, and a message after an abandoned one, go regardless of
 	// credit: a program grants whole messages only (relay-v1, Flow control). So
 	// does a chunk larger than all the program ever grants.
