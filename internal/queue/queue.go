@@ -2,6 +2,7 @@ package queue
 
 import (
 	"errors"
+	"math"
 	"sync"
 )
 
@@ -59,19 +60,29 @@ func New(budget *Budget, limit int) *Queue {
 // owes it, also beside an error. After ErrFull, and after ErrMemory if octets wait,
 // a later Wrote says when to try again.
 func (q *Queue) Append(head []byte, p Payload, tail []byte) (pos uint64, flush bool, err error) {
+	return q.append(q.limit, false, head, p, tail)
+}
+
+// AppendAnyway is Append for frames that memory must not refuse, up to a limit
+// of their own.
+func (q *Queue) AppendAnyway(limit int, head []byte, p Payload, tail []byte) (pos uint64, flush bool, err error) {
+	return q.append(limit, true, head, p, tail)
+}
+
+func (q *Queue) append(limit int, force bool, head []byte, p Payload, tail []byte) (pos uint64, flush bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := len(head) + len(p.Data) + len(tail)
 	switch {
 	case q.sealed:
 		return 0, false, ErrSealed
-	case q.bytes > q.limit:
+	case q.bytes > limit:
 		q.wantRoom = true
 		return 0, q.ask(), ErrFull
-	case p.Shared == nil && !q.reserve(n, false):
+	case p.Shared == nil && !q.reserve(n, force):
 		q.wantRoom = true
 		return 0, q.ask(), ErrMemory
-	case p.Shared != nil && !q.budget.Allows(len(p.Data), q.held+q.shared):
+	case p.Shared != nil && !force && !q.budget.Allows(len(p.Data), q.held+q.shared):
 		q.wantRoom = true
 		return 0, q.ask(), ErrMemory
 	}
@@ -225,7 +236,12 @@ func (q *Queue) Claim() bool {
 
 // Next returns octets to write, valid until Wrote, or nothing when none wait:
 // the claim has then ended. Only the holder of the claim calls it.
-func (q *Queue) Next() []byte {
+func (q *Queue) Next() []byte { return q.NextUpTo(math.MaxInt) }
+
+// NextUpTo is Next for a writer that has room for n octets only. As it may end
+// within a frame, Seal cannot cut the queue of one that uses it: Handed tells such
+// a writer's callers as much.
+func (q *Queue) NextUpTo(n int) []byte {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.discarded {
@@ -236,6 +252,7 @@ func (q *Queue) Next() []byte {
 		return nil
 	}
 	b := q.first.b[q.first.r:]
+	b = b[:min(n, len(b))]
 	q.passed = max(q.passed, q.total-uint64(q.bytes)+uint64(len(b)))
 	return b
 }
@@ -267,6 +284,28 @@ func (q *Queue) Unclaim() {
 	if q.discarded {
 		q.drop()
 	}
+}
+
+// Waiting returns how many octets wait.
+func (q *Queue) Waiting() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.bytes
+}
+
+// Handed returns up to where the stream of octets was ever handed to a writer:
+// no octet of a frame appended there or behind was.
+func (q *Queue) Handed() uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.passed
+}
+
+// Appended returns how many octets were ever appended.
+func (q *Queue) Appended() uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.total
 }
 
 // Sealed reports that the queue takes nothing more.
