@@ -123,7 +123,7 @@ func (o *Overlay) nextDue(now time.Time) time.Time {
 		earlier(d.until)
 	}
 	for _, p := range o.peers {
-		earlier(p.watchDue())
+		earlier(p.watchDue(o.self))
 		switch {
 		case !p.leaf:
 		case p.path == broken || p.path == indirect:

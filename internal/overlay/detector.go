@@ -9,8 +9,9 @@ import (
 )
 
 const (
-	beatEvery  = time.Second     // silence of a neighbour that makes it be asked
-	checkEvery = 4 * time.Minute // of others; the kernel checks connections too
+	beatEvery  = time.Second            // silence of a neighbour that makes it be asked
+	beatYield  = 200 * time.Millisecond // how much longer the lower id waits
+	checkEvery = 4 * time.Minute        // of others; the kernel checks connections too
 	tries      = 3
 	helpers    = 2 // other nodes that are asked about a suspect
 	minSuspect = 200 * time.Millisecond
@@ -43,24 +44,29 @@ func (p *peer) heard(now time.Time) {
 	p.seen, p.probe.tries, p.verdict = now, 0, time.Time{}
 }
 
-// every returns after how much silence a peer is asked for a sign of life.
-func (p *peer) every() time.Duration {
-	if p.neighbour {
-		return beatEvery
+// every returns after how much silence a peer is asked for a sign of life. Of two
+// neighbours the higher id asks first, and its question is a sign of life too: so
+// there is one question, and not two that cross.
+func (p *peer) every(self ring.ID) time.Duration {
+	switch {
+	case !p.neighbour:
+		return checkEvery
+	case self.Less(p.id):
+		return beatEvery + beatYield
 	}
-	return checkEvery
+	return beatEvery
 }
 
 // watchDue returns when watch has something to do about a peer; the zero time
 // says never.
-func (p *peer) watchDue() time.Time {
+func (p *peer) watchDue(self ring.ID) time.Time {
 	switch {
 	case !p.verdict.IsZero():
 		return p.verdict
 	case p.path == linked && p.probe.tries > 0, p.path == indirect && p.probe.tries > 0:
 		return p.probe.late
 	case p.path == linked || p.path == indirect && p.neighbour:
-		return p.seen.Add(p.every())
+		return p.seen.Add(p.every(self))
 	}
 	return time.Time{}
 }
@@ -69,7 +75,7 @@ func (p *peer) watchDue() time.Time {
 // do not answer.
 func (o *Overlay) watch(now time.Time, out *Output) {
 	for _, p := range slices.Clone(o.peers) {
-		due := p.watchDue()
+		due := p.watchDue(o.self)
 		switch {
 		case due.IsZero() || now.Before(due):
 		case !p.verdict.IsZero():

@@ -16,17 +16,21 @@ const halfSet = 8
 // Those that cannot be reached, nearer than the first that can, are this node's
 // to judge, as nobody is closer to them on this side.
 func (o *Overlay) surround(now time.Time, out *Output) {
+	var joiners []ring.ID
 	for _, p := range o.peers {
 		p.leaf, p.neighbour = false, false
+		if o.isJoiner(p) {
+			joiners = append(joiners, p.id)
+		}
 	}
 	for i, s := range sides {
-		o.leaves[i] = o.surroundSide(now, s, o.leaves[i][:0], out)
+		o.leaves[i] = o.surroundSide(now, o.candidates(s, joiners), o.leaves[i][:0], out)
 	}
 }
 
-func (o *Overlay) surroundSide(now time.Time, s side, leaves []ring.ID, out *Output) []ring.ID {
+func (o *Overlay) surroundSide(now time.Time, c candidates, leaves []ring.ID, out *Output) []ring.ID {
 	var failed, waiting int
-	for c := o.candidates(s); c.more(); {
+	for c.more() {
 		id := c.next()
 		p := o.peers.find(id)
 		if p == nil || p.path == untried || p.path == broken && !now.Before(p.retry) {
@@ -56,18 +60,18 @@ func (o *Overlay) surroundSide(now time.Time, s side, leaves []ring.ID, out *Out
 }
 
 // candidates are the nodes that may be leaves, on one side, by distance: those
-// in the view, and those that are joining and linked.
+// in the view, and linked ones that are joining.
 type candidates struct {
-	o     *Overlay
-	side  side
-	live  walk
-	peers walk
-	a, b  ring.ID // the next of each, of nobody at the end
+	o             *Overlay
+	side          side
+	joiners       []ring.ID
+	live, joining walk
+	a, b          ring.ID // the next of each, of nobody at the end
 }
 
-func (o *Overlay) candidates(s side) candidates {
-	place, found := o.peers.locate(o.self)
-	c := candidates{o: o, side: s, live: o.view.around(o.self, s), peers: walkFrom(len(o.peers), place, found, s)}
+func (o *Overlay) candidates(s side, joiners []ring.ID) candidates {
+	place, found := slices.BinarySearchFunc(joiners, o.self, ring.ID.Compare)
+	c := candidates{o: o, side: s, joiners: joiners, live: o.view.around(o.self, s), joining: walkFrom(len(joiners), place, found, s)}
 	c.nextLive()
 	c.nextJoiner()
 	return c
@@ -82,11 +86,8 @@ func (c *candidates) nextLive() {
 
 func (c *candidates) nextJoiner() {
 	c.b = ring.ID{}
-	for c.peers.more() {
-		if p := c.o.peers[c.peers.next()]; c.o.isJoiner(p) {
-			c.b = p.id
-			return
-		}
+	if c.joining.more() {
+		c.b = c.joiners[c.joining.next()]
 	}
 }
 
@@ -103,11 +104,6 @@ func (c *candidates) next() ring.ID {
 	return b
 }
 
-// isLeaf reports whether id is a leaf.
-func (o *Overlay) isLeaf(id ring.ID) bool {
-	return slices.Contains(o.leaves[0], id) || slices.Contains(o.leaves[1], id)
-}
-
 // wouldBeLeaf reports whether a node, if it were linked, would be a leaf.
 func (o *Overlay) wouldBeLeaf(id ring.ID) bool {
 	for i, s := range sides {
@@ -121,7 +117,7 @@ func (o *Overlay) wouldBeLeaf(id ring.ID) bool {
 
 // ask sends the leaf set to a peer and expects that of the peer.
 func (o *Overlay) ask(p *peer, out *Output) {
-	p.asked = true
+	p.asked++
 	out.send(p.id, o.leavesFor(p))
 }
 
@@ -201,10 +197,11 @@ func (o *Overlay) receiveLeaves(now time.Time, from ring.ID, m wire.Leaves, out 
 	if p.state != was {
 		o.surround(now, out) // it may be a leaf now, and will look for itself in the answer
 	}
-	if !p.asked {
+	if p.asked > 0 {
+		p.asked--
+	} else {
 		out.send(from, o.leavesFor(p))
 	}
-	p.asked = false
 	if p.state != was {
 		o.meet(now, p, out)
 	}

@@ -15,7 +15,7 @@ const (
 	longLinks = 32
 
 	firstRetry = 250 * time.Millisecond
-	lastRetry  = time.Minute
+	lastRetry  = 10 * time.Second
 
 	// A link nobody needs is closed after some time between idle and twice that.
 	idle = time.Minute
@@ -51,7 +51,7 @@ func (o *Overlay) fail(now time.Time, p *peer) {
 // it is needed. Those that were reached through it have to be found anew.
 func (o *Overlay) lost(now time.Time, p *peer) {
 	p.move(now, untried)
-	p.asked, p.dialled = false, false
+	p.asked, p.dialled = 0, false
 	if p.long {
 		o.agenda.bringForward(&o.agenda.spread, now)
 	}

@@ -85,7 +85,7 @@ func (o *Overlay) Up(now time.Time, link Peer, out *Output) {
 	p.move(now, linked)
 	p.state, p.dialled = link.State, link.Dialled
 	p.seen, p.needed, p.verdict, p.failures = now, now, time.Time{}, 0
-	p.asked, p.answered, p.lists = false, false, false
+	p.asked, p.answered, p.lists = 0, false, false
 	if len(link.Addrs) > 0 {
 		p.addrs = link.Addrs
 	}

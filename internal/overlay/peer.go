@@ -38,7 +38,7 @@ type peer struct {
 	retry      time.Time
 
 	// Exchange of leaf sets.
-	asked    bool    // its LEAVES are awaited
+	asked    int     // how many LEAVES of it are answers
 	answered bool    // they came since this node began to join
 	lists    bool    // and had this node in them
 	lowest   ring.ID // lowest Solo node it told of

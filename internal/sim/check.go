@@ -1,0 +1,251 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/project-iris/iris/internal/ring"
+	"github.com/project-iris/iris/internal/wire"
+)
+
+// maxViolations bounds what a report lists: one broken rule breaks often.
+const maxViolations = 20
+
+// A Violation is a rule that did not hold.
+type Violation struct {
+	At   time.Duration
+	Node string // or empty
+	What string
+}
+
+func (v Violation) String() string {
+	return fmt.Sprintf("%v %s: %s", v.At.Round(time.Millisecond), v.Node, v.What)
+}
+
+func (w *world) violated(n *node, format string, args ...any) {
+	w.found.broken++
+	if len(w.found.violations) < maxViolations {
+		v := Violation{At: w.now, What: fmt.Sprintf(format, args...)}
+		if n != nil {
+			v.Node = n.id.Short()
+		}
+		w.found.violations = append(w.found.violations, v)
+	}
+}
+
+// checkNode looks at what must hold of a node after every event that touched it.
+func (w *world) checkNode(n *node) {
+	for i, half := range n.m.Leaves() {
+		// S1: at most 8 a side, sorted, not itself, nobody it only heard of.
+		if len(half) > 8 {
+			w.violated(n, "S1: %d leaves on a side", len(half))
+		}
+		var last ring.ID
+		for _, id := range half {
+			d := id.Sub(n.id)
+			if i == 0 {
+				d = n.id.Sub(id)
+			}
+			if !last.Less(d) {
+				w.violated(n, "S1: leaves are not in order, or one is the node itself")
+			}
+			last = d
+			if n.told[id] == nil && n.m.Linked(id) {
+				w.violated(n, "S1: leaf %s was never linked", id.Short())
+			}
+		}
+	}
+}
+
+// checkHop looks at a routed frame's next hop: S4, it gains distance, but for the
+// last hop to an indirect node; the hops are never used up.
+func (w *world) checkHop(from, to, target ring.ID, hops byte) {
+	if hops == 0 {
+		w.violated(w.byID[from], "S4: the hops of a frame to %s are used up", target.Short())
+	}
+	if target.Distance(to).Less(target.Distance(from)) {
+		return
+	}
+	if n := w.byID[to]; !n.m.Linked(target) {
+		w.found.detours++
+	}
+}
+
+// look looks at the whole, every 100 ms.
+func (w *world) look() {
+	w.found.looks++
+	owners := w.active()
+	w.checkAgreement(owners)
+	w.measureOverlap(owners)
+	if len(owners) > 0 {
+		for range lookupsPerLook {
+			w.lookup(owners)
+		}
+	}
+	if !w.isIdeal(owners) {
+		w.found.notIdeal = w.now
+	}
+}
+
+// active returns the nodes that may own keys: alive, not frozen, Active. They
+// are sorted by id.
+func (w *world) active() []*node {
+	var active []*node
+	for _, n := range w.alive {
+		if isActive(n) && !n.frozen {
+			active = append(active, n)
+		}
+	}
+	return active
+}
+
+// ownerAmong returns the node closest to key.
+func ownerAmong(nodes []*node, key ring.ID) *node {
+	i, _ := slices.BinarySearchFunc(nodes, key, func(n *node, id ring.ID) int { return n.id.Compare(id) })
+	a, b := nodes[(i+len(nodes)-1)%len(nodes)], nodes[i%len(nodes)]
+	if ring.Closer(key, a.id, b.id) {
+		return a
+	}
+	return b
+}
+
+// checkAgreement is S3 of stage 1: two Active nodes whose views agree name the
+// same owner.
+func (w *world) checkAgreement(active []*node) {
+	if len(active) < 2 {
+		return
+	}
+	for range 4 {
+		a, b := active[w.rng.IntN(len(active))], active[w.rng.IntN(len(active))]
+		key := w.key()
+		if *a.m.Sums() == *b.m.Sums() && a.m.Owner(key) != b.m.Owner(key) {
+			w.violated(a, "S3: sees the same as %s, but another owner of %s", b.id.Short(), key.Short())
+		}
+	}
+}
+
+func (w *world) key() ring.ID { return ring.ID{Hi: w.rng.Uint64(), Lo: w.rng.Uint64()} }
+
+// measureOverlap finds out which of some keys, the same for all of a run, have
+// two Active owners, and for how long.
+func (w *world) measureOverlap(active []*node) {
+	for i := range w.found.keys {
+		k := &w.found.keys[i]
+		if k.id.IsZero() {
+			k.id = w.key()
+		}
+		owners := 0
+		for _, n := range active {
+			if n.m.Owner(k.id) == n.id {
+				owners++
+			}
+		}
+		if owners < 2 {
+			k.since = 0
+			continue
+		}
+		if k.since == 0 {
+			k.since = w.now
+		}
+		w.found.overlap += look
+		w.found.worstOverlap = max(w.found.worstOverlap, w.now-k.since)
+		if w.Overlap > 0 && w.now-k.since > w.Overlap && w.now-k.since <= w.Overlap+look {
+			w.violated(nil, "overlap: key %s has %d owners for %v", k.id.Short(), owners, w.now-k.since)
+		}
+	}
+}
+
+// lookup sends a question in thought from a node to the owner of a key, and sees
+// where it ends.
+func (w *world) lookup(active []*node) {
+	from, key := active[w.rng.IntN(len(active))], w.key()
+	to := from.m.Owner(key)
+	w.found.lookups++
+	hops, ok := w.route(from, to)
+	switch {
+	case !ok:
+		w.found.lost++
+	case w.byID[to] != ownerAmong(active, key):
+		w.found.wrong++
+	default:
+		w.found.hops.add(float64(hops))
+	}
+}
+
+// route follows the next hops to a node.
+func (w *world) route(from *node, to ring.ID) (hops int, ok bool) {
+	for at := from; at.id != to; hops++ {
+		next, ok := at.m.NextHop(to)
+		n := w.byID[next]
+		if !ok || hops == wire.MaxHops || !n.alive || n.frozen || at.links[n] == nil || !w.reaches(at, n) {
+			return hops, false
+		}
+		at = n
+	}
+	return hops, w.byID[to].alive && isActive(w.byID[to])
+}
+
+// isIdeal reports whether all is as it should be with nothing broken: all nodes
+// are Active and have the nearest eight on each side for leaves.
+func (w *world) isIdeal(active []*node) bool {
+	if len(active) != len(w.alive) {
+		return false
+	}
+	for i, n := range active {
+		leaves := n.m.Leaves()
+		for side, step := range [...]int{-1, 1} {
+			if len(leaves[side]) != min(8, len(active)-1) {
+				return false
+			}
+			for d, id := range leaves[side] {
+				at := (i + step*(d+1)%len(active) + len(active)) % len(active)
+				if active[at].id != id {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
+// checkQuiet looks at what must hold 15 s after the last fault: one ring, ideal
+// leaf sets, equal views, and the true owner of every key.
+func (w *world) checkQuiet() {
+	active := w.active()
+	if len(active) != len(w.alive) || len(active) == 0 {
+		w.violated(nil, "liveness: %d of %d nodes are active", len(active), len(w.alive))
+		for _, n := range w.alive {
+			if !isActive(n) {
+				w.violated(n, "liveness: is %v", n.m.State())
+			}
+		}
+		return
+	}
+	if !w.isIdeal(active) {
+		w.violated(nil, "S5, liveness: leaf sets are not ideal")
+	}
+	want := make([]ring.ID, len(active))
+	for i, n := range active {
+		want[i] = n.id
+	}
+	for _, n := range active {
+		if got := n.m.View(); !slices.Equal(got, want) {
+			w.violated(n, "liveness: sees %d of %d nodes, or others", len(got), len(want))
+		}
+		if *n.m.Sums() != *active[0].m.Sums() {
+			w.violated(n, "liveness: views have different sums")
+		}
+		if n.m.Links() > budget {
+			w.violated(n, "S9: %d links", n.m.Links())
+		}
+	}
+	for range 10_000 {
+		n, key := active[w.rng.IntN(len(active))], w.key()
+		if owner := n.m.Owner(key); owner != ownerAmong(active, key).id {
+			w.violated(n, "liveness: says that %s owns %s", owner.Short(), key.Short())
+		} else if _, ok := w.route(n, owner); !ok {
+			w.violated(n, "liveness: does not reach %s", owner.Short())
+		}
+	}
+}

@@ -1,0 +1,108 @@
+package sim
+
+import (
+	"slices"
+	"time"
+
+	"github.com/project-iris/iris/internal/overlay"
+	"github.com/project-iris/iris/internal/ring"
+	"github.com/project-iris/iris/internal/wire"
+)
+
+const (
+	look           = 100 * time.Millisecond // between two looks at the whole
+	lookupsPerLook = 100
+	sampledKeys    = 64
+	budget         = overlay.DefaultBudget
+)
+
+// findings are what a run brought to light.
+type findings struct {
+	violations []Violation
+	broken     int // all of them
+	looks      int
+	detours    int // hops that gained nothing, towards a node that is indirect
+
+	keys [sampledKeys]struct {
+		id    ring.ID
+		since instant // since when it has two owners
+	}
+	overlap      time.Duration // of all keys
+	worstOverlap time.Duration
+
+	lookups, lost, wrong int
+	hops                 sample
+	notIdeal             instant // when the ring last was not ideal
+	lastActive           instant // when the last node became Active
+
+	victims []*victim
+	flaps   int // deaths of nodes that were not dead
+}
+
+// A victim is a node that a fault hit.
+type victim struct {
+	n    *node
+	at   instant
+	gone []instant // how long each of the others took to find out
+}
+
+func (f *findings) victim(w *world, n *node) {
+	f.victims = append(f.victims, &victim{n: n, at: w.now})
+}
+
+// lastGone notes that n found another node gone.
+func (f *findings) lastGone(w *world, n *node, id ring.ID) {
+	gone := w.byID[id]
+	i := slices.IndexFunc(f.victims, func(v *victim) bool { return v.n == gone })
+	switch {
+	case i >= 0:
+		f.victims[i].gone = append(f.victims[i].gone, w.now-f.victims[i].at)
+	case gone.alive && gone.m.State() != wire.InLeaving:
+		f.flaps++
+	}
+}
+
+func (f *findings) activated(w *world, n *node) {
+	if isActive(n) {
+		f.lastActive = w.now
+	}
+}
+
+// counters count messages.
+type counters struct {
+	control, controlBytes uint64
+	view, viewBytes       uint64
+	byType                [256]uint64
+}
+
+func (c *counters) message(t wire.Type, size int) {
+	c.byType[t]++
+	if t == wire.TypeViewEvent {
+		c.view++
+		c.viewBytes += uint64(size)
+		return
+	}
+	c.control++
+	c.controlBytes += uint64(size)
+}
+
+// A sample is figures of one kind.
+type sample struct{ values []float64 }
+
+func (s *sample) add(v float64) { s.values = append(s.values, v) }
+
+func (s *sample) mean() (mean float64) {
+	for _, v := range s.values {
+		mean += v / float64(len(s.values))
+	}
+	return mean
+}
+
+// quantile returns the value below which a share of all lie.
+func (s *sample) quantile(share float64) float64 {
+	if len(s.values) == 0 {
+		return 0
+	}
+	slices.Sort(s.values)
+	return s.values[min(int(share*float64(len(s.values))), len(s.values)-1)]
+}

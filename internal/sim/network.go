@@ -1,0 +1,225 @@
+package sim
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/project-iris/iris/internal/overlay"
+)
+
+const (
+	dialTimeout = 3 * time.Second
+	userTimeout = 15 * time.Second // of a connection with something unacknowledged
+)
+
+// Network is how far hosts are from each other: they lie in a square, and
+// messages take Near plus a share of Far that grows with the distance.
+type Network struct {
+	Near, Far time.Duration
+}
+
+// delay returns how long a message takes from a to b: up to a tenth more than
+// the distance says.
+func (w *world) delay(a, b *node) time.Duration {
+	d := w.net.Near + time.Duration(float64(w.net.Far)*math.Hypot(a.x-b.x, a.y-b.y)/math.Sqrt2)
+	return d + w.jitter(d/10)
+}
+
+// reaches reports whether what a sends comes to b.
+func (w *world) reaches(a, b *node) bool {
+	return a.group == b.group && !w.cut[[2]int{a.index, b.index}] && (b.alive || b.refuses)
+}
+
+// A link is a connection. One that is cut does not break at once: what is sent
+// waits, until the way is free or the kernel gives up.
+type link struct {
+	w       *world
+	ends    [2]*node // the dialler first
+	open    bool
+	last    [2]instant
+	stalled [2][]*frame // by sender
+	since   instant     // of the stall; 0: none
+	place   int
+}
+
+func (l *link) end(n *node) int {
+	if l.ends[0] == n {
+		return 0
+	}
+	return 1
+}
+
+// dial opens a connection, which takes one and a half round trips: to connect,
+// to prove who one is, and to say hello.
+func (n *node) dial(to *node) {
+	if n.dials[to] || n.links[to] != nil || to == n {
+		return
+	}
+	n.dials[to] = true
+	rtt := n.w.delay(n, to) + n.w.delay(to, n)
+	began := n.w.now
+	n.w.after(rtt+rtt/2, func() { n.handshake(to, began) })
+}
+
+func (n *node) handshake(to *node, began instant) {
+	w := n.w
+	left := began + dialTimeout - w.now
+	switch {
+	case !n.alive:
+	case n.links[to] != nil: // the other one dialled too
+		delete(n.dials, to)
+	case !w.reaches(n, to) || !w.reaches(to, n):
+		w.after(max(left, 0), func() { n.dialFailed(to) })
+	case !to.alive || to.m.Next().IsZero():
+		n.dialFailed(to)
+	case to.frozen && left > 0:
+		w.after(min(left, 50*time.Millisecond), func() { n.handshake(to, began) })
+	case to.frozen:
+		n.dialFailed(to)
+	default:
+		delete(n.dials, to)
+		w.connect(n, to)
+	}
+}
+
+func (n *node) dialFailed(to *node) {
+	delete(n.dials, to)
+	if n.links[to] == nil {
+		n.turn(func(now time.Time, m *machine) { m.dialFailed(now, to.id) })
+	}
+}
+
+// connect makes the link. The acceptor has it first.
+func (w *world) connect(from, to *node) {
+	l := &link{w: w, ends: [2]*node{from, to}, open: true, place: len(w.links)}
+	w.links = append(w.links, l)
+	from.links[to], to.links[from] = l, l
+	d := w.delay(to, from)
+	l.last[1] = w.now + d
+	w.trace.add(uint64(w.now), from.id.Hi, to.id.Hi)
+	welcome := from.hello(to, true)
+	l.tellUp(1, to.hello(from, false))
+	w.after(d, func() { l.tellUp(0, welcome) })
+}
+
+func (l *link) tellUp(end int, p overlay.Peer) {
+	n := l.ends[end]
+	n.turn(func(now time.Time, m *machine) {
+		if !l.open {
+			m.dialFailed(now, p.ID)
+			return
+		}
+		if n.told[p.ID] != nil {
+			m.down(now, p.ID) // the end of the last link is still under way
+		}
+		n.told[p.ID] = l
+		m.up(now, p)
+	})
+}
+
+// send puts a frame on its way to the other end.
+func (l *link) send(from *node, f *frame) {
+	if !l.open {
+		return
+	}
+	side := l.end(from)
+	to := l.ends[1-side]
+	if len(l.stalled[side]) > 0 || !l.w.reaches(from, to) {
+		l.stalled[side] = append(l.stalled[side], f)
+		if l.since == 0 {
+			l.since = l.w.now
+			l.w.after(userTimeout, l.giveUp)
+		}
+		return
+	}
+	at := max(l.w.now+l.w.delay(from, to), l.last[side])
+	l.last[side] = at
+	l.w.at(at, func() { l.arrive(side, f) })
+}
+
+func (l *link) arrive(side int, f *frame) {
+	from, to := l.ends[side], l.ends[1-side]
+	if !l.open || !to.alive {
+		return
+	}
+	l.w.arrived(from, to, f)
+	to.turn(func(now time.Time, m *machine) {
+		if to.told[from.id] == l {
+			m.receive(now, from.id, f)
+		}
+	})
+}
+
+// giveUp ends a connection that has been stalled for long.
+func (l *link) giveUp() {
+	if l.open && l.since > 0 && l.w.now-l.since >= userTimeout {
+		l.reset()
+	}
+}
+
+// resume sends what was stalled, after the time it takes the kernel to try again.
+func (l *link) resume() {
+	if !l.open || !l.w.reaches(l.ends[0], l.ends[1]) || !l.w.reaches(l.ends[1], l.ends[0]) {
+		return
+	}
+	l.since = 0
+	for side := range l.stalled {
+		waiting := l.stalled[side]
+		l.stalled[side] = nil
+		l.last[side] = max(l.last[side], l.w.now+l.w.jitter(time.Second))
+		for _, f := range waiting {
+			l.send(l.ends[side], f)
+		}
+	}
+}
+
+// close ends the link from one end. The other end learns of it when it gets
+// there.
+func (l *link) close(by *node) { l.finish(by) }
+
+// reset breaks the link: what is under way is lost, and both ends learn of it.
+func (l *link) reset() { l.finish(nil) }
+
+func (l *link) finish(by *node) {
+	if !l.open {
+		return
+	}
+	l.open = false
+	w := l.w
+	last := w.links[len(w.links)-1]
+	last.place = l.place
+	w.links[l.place] = last
+	w.links = w.links[:len(w.links)-1]
+	for end, n := range l.ends {
+		other := l.ends[1-end]
+		delete(n.links, other)
+		var d time.Duration
+		if n != by && by != nil {
+			d = w.delay(other, n)
+			if !w.reaches(other, n) {
+				d = userTimeout
+			}
+		}
+		w.after(d, func() {
+			n.turn(func(now time.Time, m *machine) {
+				if n.told[other.id] == l {
+					delete(n.told, other.id)
+					m.down(now, other.id)
+				}
+			})
+		})
+	}
+}
+
+// closeAll ends all links of a node, in the order of its peers.
+func (w *world) closeAll(n *node) {
+	var all []*link
+	for _, l := range n.links { //iris:unordered sorted below
+		all = append(all, l)
+	}
+	slices.SortFunc(all, func(a, b *link) int { return a.place - b.place })
+	for _, l := range all {
+		l.close(n)
+	}
+}

@@ -1,0 +1,131 @@
+package sim
+
+import "time"
+
+// A Scenario is what happens in a run, and what is looked at.
+type Scenario struct {
+	Name string
+	Text string // what it is about, in a line
+	Size int    // nodes at the start
+
+	// Growth is how many nodes start in a second; 0: all at once.
+	Growth  float64
+	Network Network
+	Skew    time.Duration // of clocks, at most
+
+	Settle time.Duration // from the last start to the first fault
+	Faults []Fault
+	// Session is how long a node lives in the mean, with churn: after that another
+	// takes its place, as many of them killed as stopped.
+	Session time.Duration
+	Churn   time.Duration // how long that goes on
+	Calm    time.Duration // from the last fault's end to the end of the run
+
+	// Recovery is within what time after the last fault the ring must be ideal; 0:
+	// within Calm.
+	Recovery time.Duration
+	// Wrong is what share of lookups may end at a node that is not the owner, and
+	// Lost what share may get nowhere.
+	Wrong, Lost float64
+	// Overlap bounds how long a key may have two Active owners at a time; 0 says
+	// that the scenario makes some for longer.
+	Overlap time.Duration
+}
+
+// A Fault is something that breaks.
+type Fault struct {
+	Kind   FaultKind
+	At     time.Duration // after Settle
+	For    time.Duration // until it is mended, where it can be
+	Share  float64       // of the nodes, or of the pairs of nodes
+	Count  int           // of nodes or links, besides Share
+	Repeat int           // more times, For apart
+}
+
+// A FaultKind says what breaks.
+type FaultKind byte
+
+// The faults.
+const (
+	Kill   FaultKind = 1 + iota // processes die
+	Crash                       // hosts die: nobody says so
+	Stop                        // processes are told to end, and drain for a second
+	Freeze                      // processes stand still
+	Split                       // the network falls apart, in two: Share of the nodes here, the rest there
+	Thirds                      // in three
+	Deaf                        // pairs do not hear each other
+	OneWay                      // of a pair one does not hear the other
+	Reset                       // links break
+)
+
+var lan = Network{Near: 200 * time.Microsecond, Far: 800 * time.Microsecond}
+var wan = Network{Near: time.Millisecond, Far: 60 * time.Millisecond}
+
+const bound = 3 * time.Second // of overlaps, for each fault
+
+// Scenarios are those that there are, each for any size.
+func Scenarios(size int) []Scenario {
+	base := Scenario{Size: size, Growth: 100, Network: lan, Settle: 20 * time.Second, Calm: 15 * time.Second, Overlap: bound}
+	with := func(name, text string, change func(*Scenario)) Scenario {
+		s := base
+		s.Name, s.Text = name, text
+		change(&s)
+		return s
+	}
+	faults := func(f ...Fault) func(*Scenario) {
+		return func(s *Scenario) { s.Faults = f }
+	}
+	part := func(f ...Fault) func(*Scenario) { // two owners are a matter of course
+		return func(s *Scenario) { s.Faults, s.Overlap, s.Wrong, s.Lost = f, 0, 1, 1 }
+	}
+	return []Scenario{
+		with("static", "nothing breaks", func(s *Scenario) {}),
+		with("wan", "nothing breaks, at 60 ms", func(s *Scenario) { s.Network = wan }),
+		with("join", "nodes join, 100 a second", func(s *Scenario) { s.Settle = 10 * time.Second }),
+		with("at-once", "all nodes start at once", func(s *Scenario) { s.Growth, s.Settle = 0, 30*time.Second }),
+		with("kill-50", "half of the processes die at once", func(s *Scenario) {
+			s.Faults, s.Recovery = []Fault{{Kind: Kill, Share: 0.5}}, 6*time.Second
+		}),
+		with("kill-80", "four of five processes die at once", func(s *Scenario) {
+			s.Faults, s.Recovery = []Fault{{Kind: Kill, Share: 0.8}}, 10*time.Second
+		}),
+		with("kill-90", "nine of ten processes die at once", func(s *Scenario) {
+			s.Faults, s.Recovery = []Fault{{Kind: Kill, Share: 0.9}}, 15*time.Second
+		}),
+		with("kill-1", "one process dies", faults(Fault{Kind: Kill, Count: 1})),
+		with("crash-1", "one host dies, and nobody says so", faults(Fault{Kind: Crash, Count: 1})),
+		with("freeze", "some processes stand still for 2 to 10 s", faults(
+			Fault{Kind: Freeze, Count: 1, For: 2 * time.Second},
+			Fault{Kind: Freeze, Count: 1, At: 5 * time.Second, For: 5 * time.Second},
+			Fault{Kind: Freeze, Count: 1, At: 15 * time.Second, For: 10 * time.Second})),
+		with("split", "the network falls in two halves for 60 s", part(Fault{Kind: Split, Share: 0.5, For: time.Minute})),
+		with("split-1", "one node is cut off for 60 s", part(Fault{Kind: Split, Count: 1, For: time.Minute})),
+		with("thirds", "the network falls in three parts for 60 s", part(Fault{Kind: Thirds, For: time.Minute})),
+		with("split-hour", "two halves for an hour", func(s *Scenario) {
+			part(Fault{Kind: Split, Share: 0.5, For: time.Hour})(s)
+			s.Calm, s.Recovery = 90*time.Second, time.Minute
+		}),
+		with("deaf-pairs", "2 % of the pairs do not hear each other", faults(Fault{Kind: Deaf, Share: 0.02, For: time.Minute})),
+		with("one-way", "of 1 % of the pairs one does not hear the other", faults(Fault{Kind: OneWay, Share: 0.01, For: time.Minute})),
+		with("resets", "links break", faults(Fault{Kind: Reset, Share: 0.05, For: 500 * time.Millisecond, Repeat: 20})),
+		with("churn-1h", "nodes live for an hour in the mean", churn(time.Hour, 1e-5, 2e-4)),
+		with("churn-5m", "nodes live for five minutes in the mean", churn(5*time.Minute, 1e-4, 1e-3)),
+		with("churn-1m", "nodes live for a minute in the mean", churn(time.Minute, 1, 4e-3)),
+	}
+}
+
+func churn(session time.Duration, wrong, lost float64) func(*Scenario) {
+	return func(s *Scenario) {
+		s.Session, s.Churn, s.Wrong, s.Lost, s.Skew = session, 2*time.Minute, wrong, lost, time.Minute
+	}
+}
+
+// Find returns the scenario of that name.
+func Find(name string, size int) (Scenario, bool) {
+	for _, s := range Scenarios(size) {
+		if s.Name == name {
+			return s, true
+		}
+	}
+	return Scenario{}, false
+}
