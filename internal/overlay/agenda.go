@@ -122,7 +122,7 @@ func (o *Overlay) nextDue(now time.Time) time.Time {
 	for _, d := range o.doubts {
 		earlier(d.until)
 	}
-	for _, p := range o.peers {
+	for _, p := range o.watched {
 		earlier(p.watchDue(o.self))
 		switch {
 		case !p.leaf:

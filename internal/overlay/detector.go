@@ -44,7 +44,7 @@ func (p *peer) heard(now time.Time) {
 	p.seen, p.probe.tries, p.verdict = now, 0, time.Time{}
 }
 
-// every returns after how much silence a peer is asked for a sign of life. Of two
+// every returns after how much silence a leaf is asked for a sign of life. Of two
 // neighbours the higher id asks first, and its question is a sign of life too: so
 // there is one question, and not two that cross.
 func (p *peer) every(self ring.ID) time.Duration {
@@ -63,18 +63,18 @@ func (p *peer) watchDue(self ring.ID) time.Time {
 	switch {
 	case !p.verdict.IsZero():
 		return p.verdict
-	case p.path == linked && p.probe.tries > 0, p.path == indirect && p.probe.tries > 0:
+	case !p.reachable():
+		return time.Time{}
+	case p.probe.tries > 0:
 		return p.probe.late
-	case p.path == linked || p.path == indirect && p.neighbour:
-		return p.seen.Add(p.every(self))
 	}
-	return time.Time{}
+	return p.seen.Add(p.every(self))
 }
 
 // watch asks peers that are silent for a sign of life, and gives up those that
 // do not answer.
 func (o *Overlay) watch(now time.Time, out *Output) {
-	for _, p := range slices.Clone(o.peers) {
+	for _, p := range o.watched {
 		due := p.watchDue(o.self)
 		switch {
 		case due.IsZero() || now.Before(due):

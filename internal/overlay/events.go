@@ -142,7 +142,7 @@ func (o *Overlay) accept(now time.Time, ev *wire.Event, out *Output) {
 		return
 	}
 	o.fresh = append(o.fresh, *ev)
-	o.changed = true
+	o.changed, o.moved = true, true
 	switch {
 	case ev.Kind == wire.EventJoin:
 		o.graves.remove(ev.Node)

@@ -199,7 +199,7 @@ func (o *Overlay) activate(now time.Time, out *Output) {
 }
 
 func (o *Overlay) become(s wire.State, out *Output) {
-	o.state = s
+	o.state, o.moved = s, true
 	out.news(StateChanged, ring.ID{})
 }
 

@@ -11,7 +11,7 @@ import (
 // halfSet is how many leaves a node has on each side.
 const halfSet = 8
 
-// surround finds out who the leaves are: on each side the nearest nodes that are
+// surround finds out anew who the leaves are: on each side the nearest nodes that are
 // reached, at most eight. Whoever should be one and is not linked is dialled.
 // Those that cannot be reached, nearer than the first that can, are this node's
 // to judge, as nobody is closer to them on this side.
@@ -23,8 +23,16 @@ func (o *Overlay) surround(now time.Time, out *Output) {
 			joiners = append(joiners, p.id)
 		}
 	}
+	o.moved = false
 	for i, s := range sides {
 		o.leaves[i] = o.surroundSide(now, o.candidates(s, joiners), o.leaves[i][:0], out)
+	}
+	o.sweep(now)
+	o.watched = o.watched[:0]
+	for _, p := range o.peers {
+		if p.leaf || p.probe.tries > 0 || !p.verdict.IsZero() {
+			o.watched = append(o.watched, p)
+		}
 	}
 }
 

@@ -18,7 +18,8 @@ const (
 	lastRetry  = 10 * time.Second
 
 	// A link nobody needs is closed after some time between idle and twice that.
-	idle = time.Minute
+	idle      = time.Minute
+	leastIdle = 10 * time.Second
 )
 
 // pinned reports whether the ring or the routing needs the peer.
@@ -41,6 +42,7 @@ func (o *Overlay) dial(now time.Time, id ring.ID, out *Output, told ...wire.Addr
 
 // fail notes that no link to a peer came about.
 func (o *Overlay) fail(now time.Time, p *peer) {
+	o.moved = true
 	p.move(now, broken)
 	wait := min(firstRetry<<min(p.failures, 16), lastRetry)
 	p.failures++
@@ -50,6 +52,7 @@ func (o *Overlay) fail(now time.Time, p *peer) {
 // lost notes that the link to a peer is no more: it is dialled again at once if
 // it is needed. Those that were reached through it have to be found anew.
 func (o *Overlay) lost(now time.Time, p *peer) {
+	o.moved = true
 	p.move(now, untried)
 	p.asked, p.dialled = 0, false
 	if p.long {
@@ -110,7 +113,7 @@ func (o *Overlay) makeRoom(now time.Time, out *Output) bool {
 	}
 	var oldest *peer
 	for _, p := range o.peers {
-		if p.path == linked && p.dialled && !p.pinned() && now.Sub(p.needed) > 10*time.Second &&
+		if p.path == linked && p.dialled && !p.pinned() && now.Sub(p.needed) > leastIdle &&
 			(oldest == nil || p.needed.Before(oldest.needed)) {
 			oldest = p
 		}
@@ -183,12 +186,23 @@ func (o *Overlay) pin(now time.Time, id ring.ID, out *Output) {
 }
 
 // trim closes links that were dialled from here and are not needed any more.
-// When exactly depends on the pair, so that not all are closed at once.
+// When exactly depends on the pair, so that not all are closed at once; earlier
+// if there are many. Links that are kept are asked for a sign of life now and
+// then.
 func (o *Overlay) trim(now time.Time, out *Output) {
+	crowded := o.Links() > o.budget*3/4
 	for _, p := range o.peers {
-		spread := time.Duration((p.id.Lo^o.self.Lo)%uint64(idle/time.Second)) * time.Second
-		if p.path == linked && p.dialled && !p.pinned() && now.Sub(p.needed) > idle+spread {
+		keep := idle + time.Duration((p.id.Lo^o.self.Lo)%uint64(idle/time.Second))*time.Second
+		if crowded {
+			keep = leastIdle
+		}
+		switch {
+		case p.path != linked:
+		case p.dialled && !p.pinned() && now.Sub(p.needed) > keep:
 			o.drop(now, p, "not needed", out)
+		case p.probe.tries == 0 && now.Sub(p.seen) >= checkEvery:
+			o.beat(now, p, out)
+			o.moved = true
 		}
 	}
 }

@@ -38,13 +38,15 @@ type Overlay struct {
 	drain  time.Duration
 	rng    *rand.Rand
 
-	state  wire.State
-	seq    uint64 // of the newest event about this node
-	view   view
-	peers  peers
-	leaves [2][]ring.ID // per side, by distance
-	graves graveyard
-	join   join
+	state   wire.State
+	seq     uint64 // of the newest event about this node
+	view    view
+	peers   peers
+	leaves  [2][]ring.ID // per side, by distance
+	watched []*peer      // leaves, and those that a question is out about
+	moved   bool         // peers or view are others than at the last surround
+	graves  graveyard
+	join    join
 
 	fresh    []wire.Event // to be passed on
 	passed   time.Time    // when some last were
@@ -83,6 +85,7 @@ func (o *Overlay) Up(now time.Time, link Peer, out *Output) {
 	}
 	p := o.peers.add(link.ID)
 	p.move(now, linked)
+	o.moved = true
 	p.state, p.dialled = link.State, link.Dialled
 	p.seen, p.needed, p.verdict, p.failures = now, now, time.Time{}, 0
 	p.asked, p.answered, p.lists = 0, false, false
@@ -90,7 +93,7 @@ func (o *Overlay) Up(now time.Time, link Peer, out *Output) {
 		p.addrs = link.Addrs
 	}
 	o.graves.remove(p.id)
-	o.surround(now, out)
+	o.surround(now, out) // the answer shows whom the other one has for a leaf
 	o.ask(p, out)
 	o.meet(now, p, out)
 	o.settle(now, out)
@@ -157,6 +160,7 @@ func (o *Overlay) Advance(now time.Time, out *Output) {
 	if o.departed {
 		return
 	}
+	o.moved = true // time alone moves some
 	o.watch(now, out)
 	o.resolveDoubts(now, out)
 	o.consultAgenda(now, out)
@@ -172,10 +176,11 @@ func (o *Overlay) settle(now time.Time, out *Output) {
 	if o.departed {
 		return
 	}
-	o.surround(now, out)
+	if o.moved {
+		o.surround(now, out)
+	}
 	o.proceed(now, out)
 	o.passOn(now, out)
-	o.sweep(now)
 	o.tell(out)
 	o.due = o.nextDue(now)
 }

@@ -26,6 +26,12 @@ func (o *Overlay) Owner(key ring.ID) ring.ID {
 	return o.view.owner(key, ring.ID{})
 }
 
+// Neighbours returns the nearest other Active nodes on both sides. An Active node
+// owns the keys that are closer to it than to either; nobody stands for none.
+func (o *Overlay) Neighbours() (before, after ring.ID) {
+	return o.view.firstActive(o.view.around(o.self, -1), o.self), o.view.firstActive(o.view.around(o.self, 1), o.self)
+}
+
 // Replicas returns the two nodes on each side of the owner of key that keep a
 // copy of what it has, without the owner, sorted. Nodes that are joining between
 // them are replicas too, as they will be owners in a moment.

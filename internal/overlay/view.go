@@ -150,23 +150,27 @@ func mix(x uint64) uint64 {
 // owner returns the Active node closest to key, except one; nobody if there is
 // none.
 func (v *view) owner(key, except ring.ID) ring.ID {
-	if e := v.alive(key); e != nil && e.kind == wire.EventJoin && key != except {
+	at, found := locate(v.live, key)
+	if found && v.live[at].kind == wire.EventJoin && key != except {
 		return key
 	}
-	var best ring.ID
-	for _, side := range sides {
-		for w := v.around(key, side); w.more(); {
-			e := &v.live[w.next()]
-			if e.kind != wire.EventJoin || e.id == except {
-				continue
-			}
-			if best.IsZero() || ring.Closer(key, e.id, best) {
-				best = e.id
-			}
-			break
-		}
+	best := v.firstActive(walkFrom(len(v.live), at, found, -1), except)
+	next := v.firstActive(walkFrom(len(v.live), at, found, 1), except)
+	if best.IsZero() || ring.Closer(key, next, best) {
+		return next
 	}
 	return best
+}
+
+// firstActive returns the first Active node of a walk, except one; nobody if
+// there is none.
+func (v *view) firstActive(w walk, except ring.ID) ring.ID {
+	for w.more() {
+		if e := &v.live[w.next()]; e.kind == wire.EventJoin && e.id != except {
+			return e.id
+		}
+	}
+	return ring.ID{}
 }
 
 // A side is a direction on the ring: 1 is clockwise, to larger ids.

@@ -149,10 +149,10 @@ func (w *world) checkFigures(calm instant) {
 		w.violated(nil, "the ring is ideal only after %v, want %v", w.found.notIdeal-calm, w.Recovery)
 	}
 	if n := float64(w.found.lookups); n > 0 {
-		if float64(w.found.wrong)/n > w.Wrong && len(w.Faults) == 0 {
+		if float64(w.found.wrong)/n > w.Wrong && w.Size >= 100 {
 			w.violated(nil, "%d of %.0f lookups end at the wrong node", w.found.wrong, n)
 		}
-		if float64(w.found.lost)/n > w.Lost && len(w.Faults) == 0 {
+		if float64(w.found.lost)/n > w.Lost && w.Size >= 100 {
 			w.violated(nil, "%d of %.0f lookups get nowhere", w.found.lost, n)
 		}
 	}

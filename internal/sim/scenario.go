@@ -72,8 +72,8 @@ func Scenarios(size int) []Scenario {
 		change(&s)
 		return s
 	}
-	faults := func(f ...Fault) func(*Scenario) {
-		return func(s *Scenario) { s.Faults = f }
+	faults := func(f ...Fault) func(*Scenario) { // some questions meet the dead
+		return func(s *Scenario) { s.Faults, s.Wrong, s.Lost = f, 1e-3, 1 }
 	}
 	part := func(f ...Fault) func(*Scenario) { // two owners are a matter of course
 		return func(s *Scenario) { s.Faults, s.Overlap, s.Wrong, s.Lost = f, 0, 1, 1 }
@@ -84,13 +84,16 @@ func Scenarios(size int) []Scenario {
 		with("join", "nodes join, 100 a second", func(s *Scenario) { s.Settle = 10 * time.Second }),
 		with("at-once", "all nodes start at once", func(s *Scenario) { s.Growth, s.Settle = 0, 30*time.Second }),
 		with("kill-50", "half of the processes die at once", func(s *Scenario) {
-			s.Faults, s.Recovery = []Fault{{Kind: Kill, Share: 0.5}}, 6*time.Second
+			faults(Fault{Kind: Kill, Share: 0.5})(s)
+			s.Recovery = 6 * time.Second
 		}),
 		with("kill-80", "four of five processes die at once", func(s *Scenario) {
-			s.Faults, s.Recovery = []Fault{{Kind: Kill, Share: 0.8}}, 10*time.Second
+			faults(Fault{Kind: Kill, Share: 0.8})(s)
+			s.Recovery = 10 * time.Second
 		}),
 		with("kill-90", "nine of ten processes die at once", func(s *Scenario) {
-			s.Faults, s.Recovery = []Fault{{Kind: Kill, Share: 0.9}}, 15*time.Second
+			faults(Fault{Kind: Kill, Share: 0.9})(s)
+			s.Recovery, s.Wrong = 15*time.Second, 1.4e-2
 		}),
 		with("kill-1", "one process dies", faults(Fault{Kind: Kill, Count: 1})),
 		with("crash-1", "one host dies, and nobody says so", faults(Fault{Kind: Crash, Count: 1})),

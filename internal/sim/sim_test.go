@@ -1,9 +1,9 @@
 package sim
 
 import (
+	"fmt"
 	"os"
 	"testing"
-	"fmt"
 	"time"
 )
 
@@ -26,7 +26,9 @@ func run(t *testing.T, name string, size int, seed uint64) Report {
 func TestAll(t *testing.T) {
 	for _, size := range []int{3, 10, 50, 100} {
 		for _, s := range Scenarios(size) {
-			if s.Name == "split-hour" { continue }
+			if s.Name == "split-hour" {
+				continue
+			}
 			b := time.Now()
 			t.Run(fmt.Sprint(s.Name, size), func(t *testing.T) { run(t, s.Name, size, 1) })
 			fmt.Println(s.Name, size, time.Since(b))
