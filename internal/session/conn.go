@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"sync/atomic"
-	"time"
 
 	"github.com/project-iris/iris/internal/memnet"
 	"github.com/project-iris/iris/internal/ring"
@@ -54,7 +53,7 @@ func (c *counted) Read(b []byte) (int, error) {
 	if c.early.Load() {
 		left := handshakeBytes - int64(c.in.Load())
 		if left <= 0 {
-			return 0, &Error{TLSBytes, fmt.Errorf("the peer sent %d octets and no handshake", handshakeBytes)}
+			return 0, &Error{TLSBytes, nil}
 		}
 		b = b[:min(int64(len(b)), left)]
 	}
@@ -90,16 +89,13 @@ func (i *Identity) Dial(ctx context.Context, nc net.Conn, p Purpose, port uint16
 	return c, nil
 }
 
-// accept makes nc, whose knock was good, a connection.
-func (i *Identity) accept(ctx context.Context, nc net.Conn, k knock) (*Conn, error) {
+// accept makes nc, on which a good knock came, a connection for the purpose.
+func (i *Identity) accept(ctx context.Context, nc net.Conn, p Purpose) (*Conn, error) {
 	c, err := i.handshake(ctx, &counted{Conn: nc}, false, ring.ID{})
 	if err != nil {
 		return nil, err
 	}
-	if c.peer.id.Hi != k.sender {
-		return nil, &Error{PeerOther, errors.New("the knock was another node's")}
-	}
-	c.purpose = k.purpose
+	c.purpose = p
 	return c, nil
 }
 
@@ -120,24 +116,19 @@ func (i *Identity) handshake(ctx context.Context, raw *counted, dials bool, expe
 }
 
 // classify returns the error of a handshake with its code.
-func classify(err error, dials bool, raw *counted) error {
+func classify(err error, dials bool, raw *counted) *Error {
 	var e *Error
 	var timeout net.Error
+	var op *net.OpError
 	switch {
 	case errors.As(err, &e):
 		return e
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+	case errors.As(err, &timeout) && timeout.Timeout(): // as context.DeadlineExceeded is
 		return &Error{TLSTime, err}
-	case dials && raw.in.Load() == 0 && (errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || isReset(err)):
+	case dials && raw.in.Load() == 0 && (errors.Is(err, io.EOF) || errors.As(err, &op)):
 		return &Error{DialClosed, err}
 	}
 	return &Error{TLSFailed, err}
-}
-
-// isReset reports whether the other side closed the connection.
-func isReset(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.ErrClosedPipe)
 }
 
 // greetItself shakes hands within the process, with both sides checking all but the
@@ -164,14 +155,13 @@ func (i *Identity) greetItself() error {
 	a.Close()
 	<-done
 	var e *Error
-	if errors.As(err, &e) && e.Code == PeerSelf {
+	switch {
+	case !errors.As(err, &e):
+		return fmt.Errorf("the node takes itself for another: %w", err)
+	case e.Code == PeerSelf:
 		return nil // 1 to 7 passed
+	case e.Code == TLSFailed:
+		return fmt.Errorf("the node cannot shake hands with itself: %w; if GODEBUG has tlsmlkem=0, take it out", err)
 	}
-	if err == nil {
-		err = errors.New("it took itself for another")
-	}
-	return err
+	return fmt.Errorf("the node cannot shake hands with itself: %w; %s", err, e.Code.Hint())
 }
-
-// acceptTime is how long a connection may take from being accepted to being one.
-const acceptTime = 5 * time.Second

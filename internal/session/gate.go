@@ -3,10 +3,10 @@ package session
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -16,26 +16,31 @@ import (
 
 // Limits of what strangers may hold (docs/security.md, Limits).
 const (
-	maxWaiting  = 512 // connections that wait for their knock or a slot
-	maxFrom     = 16  // of them from one address, or one IPv6 /64
-	maxShakes   = 64  // handshakes at once
-	maxStrange  = 32  // of them with addresses outside of the view
-	maxFromOut  = 4   // of them with one such address
-	shakeRate   = 200 // handshakes a second
-	shakeBurst  = 64
-	knockTime   = 2 * time.Second
-	acceptPause = time.Second // the longest, after the system refused to accept
+	maxWaiting = 512               // connections that wait for their knock or a handshake
+	maxFrom    = 16                // of them from one address; loopback is exempt
+	maxShakes  = 64                // handshakes at once
+	maxStrange = 32                // of them with strangers
+	maxAlike   = 4                 // of them with strangers of one address
+	shakeEvery = time.Second / 200 // one handshake, but for a burst
+	shakeBurst = 64
+	knockTime  = 2 * time.Second
+	acceptTime = 5 * time.Second // to be a connection, and for its first frames
+	maxPause   = time.Second     // after the system refused to accept
 )
 
-// GateConfig is what a Gate is made of. InView may be nil.
+// GateConfig is what a Gate is made of.
 type GateConfig struct {
 	Identity *Identity
 	Refused  *Refusals
-	InView   func(netip.Addr) bool // whether a node that is known has the address
+
+	// InView reports whether a node that is known has the address. Whoever has not
+	// is a stranger, who leaves half of the handshakes to others. It is called for
+	// each connection before the next is accepted. May be nil.
+	InView func(netip.Addr) bool
 }
 
-// A Gate lets the nodes of the network in at a listener, and nobody else: a
-// stranger costs a small read and an attempt to open 64 octets, and learns nothing.
+// A Gate lets the nodes of the network in at listeners, and nobody else: a stranger
+// costs a small read and an attempt to open 64 octets, and learns nothing.
 type Gate struct {
 	GateConfig
 	seen    salts
@@ -45,36 +50,50 @@ type Gate struct {
 
 	mu      sync.Mutex
 	closed  bool
-	waiting int
-	from    map[netip.Prefix]int // of those waiting
-	shakes  int
-	strange int
-	out     map[netip.Prefix]int // handshakes, outside of the view
-	tokens  float64
-	filled  time.Time
-	freed   chan struct{} // closed when a slot may have become free
+	waiting []*entrant // in the order they came
+	shaking []*entrant
+	full    time.Time // a handshake that begins then makes the burst complete
+}
+
+// An entrant is a connection that is not yet one of the network.
+type entrant struct {
+	nc     net.Conn
+	addr   netip.Addr
+	prefix netip.Prefix // what counts as the same address
+	known  bool         // no stranger
+	since  time.Time
+	ctx    context.Context
+	out    context.CancelCauseFunc
+	turn   chan time.Time // when it may shake hands
+
+	knocked bool // guarded by the gate's mu: only its turn is missing
 }
 
 // NewGate returns a gate without listeners.
 func NewGate(c GateConfig) *Gate {
-	g := &Gate{GateConfig: c, from: make(map[netip.Prefix]int), out: make(map[netip.Prefix]int), tokens: shakeBurst, filled: time.Now(), freed: make(chan struct{})}
+	g := &Gate{GateConfig: c}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	return g
 }
 
-// Serve accepts connections on l until it is closed, and calls handle with each
-// that is of the network, in a goroutine of its own that ends when handle returns.
-// It returns at once; Close waits for it.
+// Serve has connections accepted on l until it is closed, and handle called with
+// each that is of the network, in a goroutine of its own that ends when handle
+// returns. The connection has a deadline then, five seconds after it was accepted,
+// for handle to lift once it has seen what it must. Serve returns at once; Close
+// waits for what it started.
 func (g *Gate) Serve(l net.Listener, handle func(*Conn)) {
 	g.running.Go(func() { g.accept(l, handle) })
 }
 
-// Close ends the admission of connections that are under way, and waits for
-// everything the gate has started; listeners, and connections handed to handle, are
-// closed by whoever has them.
+// Close refuses those who are on their way in, and waits for everything the gate
+// has started. Listeners are to be closed before, and connections that handle has
+// are for their owner to close.
 func (g *Gate) Close() {
 	g.mu.Lock()
 	g.closed = true
+	for _, e := range g.waiting {
+		e.nc.Close()
+	}
 	g.mu.Unlock()
 	g.cancel()
 	g.running.Wait()
@@ -85,157 +104,237 @@ func (g *Gate) accept(l net.Listener, handle func(*Conn)) {
 	for {
 		nc, err := l.Accept()
 		switch {
+		case err == nil:
+			pause = 0
+			g.enter(nc, handle)
+			continue
 		case errors.Is(err, net.ErrClosed):
 			return
-		case err != nil:
-			if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
-				g.Refused.Refuse(AcceptFiles, l.Addr().String(), ring.ID{}, err)
-			}
-			pause = min(max(2*pause, 5*time.Millisecond), acceptPause)
-			select {
-			case <-time.After(pause):
-				continue
-			case <-g.ctx.Done():
-				return
-			}
+		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+			g.shed(l.Addr(), err)
 		}
-		pause = 0
-		addr := addrOf(nc)
-		g.mu.Lock()
-		full := g.closed || g.waiting >= maxWaiting || g.from[prefixOf(addr)] >= maxFrom && !addr.IsLoopback()
-		if !full {
-			g.waiting++
-			g.from[prefixOf(addr)]++
-			g.running.Add(1)
+		pause = min(max(2*pause, 5*time.Millisecond), maxPause)
+		select {
+		case <-time.After(pause):
+		case <-g.ctx.Done():
+			return
 		}
-		g.mu.Unlock()
-		if full {
-			g.refuse(nc, addr, &Error{AcceptFull, errors.New("too many connections wait to be let in")})
-			continue
-		}
-		go func() {
-			defer g.running.Done()
-			c, err := g.admit(nc, addr)
-			if err != nil {
-				g.refuse(nc, addr, err)
-				return
-			}
-			handle(c)
-		}()
 	}
 }
 
-// refuse closes a connection so that nothing of it stays, and tells it nothing.
-func (g *Gate) refuse(nc net.Conn, addr netip.Addr, err error) {
-	if t, ok := nc.(*net.TCPConn); ok {
-		t.SetLinger(0)
+// shed closes the newest stranger for its descriptor.
+func (g *Gate) shed(listener net.Addr, err error) {
+	g.mu.Lock()
+	e := g.newestStranger()
+	if e != nil {
+		g.expel(e, &Error{AcceptFiles, err})
 	}
-	nc.Close()
-	if g.ctx.Err() != nil {
+	g.mu.Unlock()
+	if e == nil {
+		g.Refused.Refuse(AcceptFiles, listener.String(), ring.ID{}, err)
+	}
+}
+
+// enter has a new connection wait to be let in, if there is room.
+func (g *Gate) enter(nc net.Conn, handle func(*Conn)) {
+	e := &entrant{nc: nc, addr: addrOf(nc), since: time.Now(), turn: make(chan time.Time, 1)}
+	e.prefix = prefixOf(e.addr)
+	e.known = e.addr.IsLoopback() || g.InView != nil && g.InView(e.addr)
+	e.ctx, e.out = context.WithCancelCause(g.ctx)
+
+	g.mu.Lock()
+	room := !g.closed && g.room(e)
+	if room {
+		g.waiting = append(g.waiting, e)
+		g.running.Add(1)
+	}
+	g.mu.Unlock()
+	if !room {
+		reset(nc)
+		g.refuse(e, &Error{AcceptFull, nil})
 		return
 	}
-	var e *Error
-	if !errors.As(err, &e) {
-		e = &Error{TLSFailed, err}
-	}
-	g.Refused.Refuse(e.Code, addr.String(), ring.ID{}, e.Err)
+	go func() {
+		defer g.running.Done()
+		c, err := g.admit(e)
+		if err != nil {
+			g.refuse(e, err)
+			return
+		}
+		handle(c)
+	}()
 }
 
-// admit makes nc a connection of the network.
-func (g *Gate) admit(nc net.Conn, addr netip.Addr) (*Conn, error) {
-	ctx, cancel := context.WithTimeout(g.ctx, acceptTime)
-	defer cancel()
-	stop := context.AfterFunc(g.ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	k, err := g.knocked(nc)
-	if err == nil {
-		err = g.slot(ctx, addr)
+// room reports whether e may wait. Who is known takes the place of a stranger.
+func (g *Gate) room(e *entrant) bool {
+	alike := 0
+	for _, w := range g.waiting {
+		if w.prefix == e.prefix {
+			alike++
+		}
 	}
-	g.mu.Lock()
-	g.waiting--
-	take(g.from, prefixOf(addr))
-	g.mu.Unlock()
+	if alike >= maxFrom && !e.addr.IsLoopback() {
+		return false
+	}
+	if len(g.waiting) < maxWaiting {
+		return true
+	}
+	s := g.newestStranger()
+	if s == nil || !e.known {
+		return false
+	}
+	g.expel(s, &Error{AcceptFull, nil})
+	return true
+}
+
+// newestStranger returns the last stranger of those waiting, or nil.
+func (g *Gate) newestStranger() *entrant {
+	for _, e := range slices.Backward(g.waiting) {
+		if !e.known {
+			return e
+		}
+	}
+	return nil
+}
+
+// expel ends the wait of e: its goroutine gets why for the reason.
+func (g *Gate) expel(e *entrant, why *Error) {
+	g.waiting = slices.DeleteFunc(g.waiting, func(w *entrant) bool { return w == e })
+	e.out(why)
+	reset(e.nc)
+}
+
+// admit makes the connection of e one of the network.
+func (g *Gate) admit(e *entrant) (*Conn, error) {
+	defer g.leave(e)
+	k, err := g.knock(e)
+	if err == nil {
+		err = g.wait(e)
+	}
 	if err != nil {
+		reset(e.nc)
 		return nil, err
 	}
-	defer g.release(addr)
-	return g.Identity.accept(ctx, nc, k)
+	return g.Identity.accept(e.ctx, e.nc, k.purpose)
 }
 
-// knocked reads the knock.
-func (g *Gate) knocked(nc net.Conn) (knock, error) {
-	nc.SetReadDeadline(time.Now().Add(knockTime))
+// knock reads the knock, and nothing behind it.
+func (g *Gate) knock(e *entrant) (knock, error) {
+	e.nc.SetDeadline(e.since.Add(knockTime))
 	var b [knockSize]byte
-	if _, err := io.ReadFull(nc, b[:]); err != nil {
-		return knock{}, &Error{KnockNone, fmt.Errorf("no knock came: %w", err)}
+	n, err := io.ReadFull(e.nc, b[:])
+	if why := context.Cause(e.ctx); why != nil {
+		return knock{}, why
 	}
-	nc.SetReadDeadline(time.Time{})
+	if err != nil {
+		return knock{}, refuse(KnockNone, "after %d octets: %w", n, err)
+	}
+	e.nc.SetDeadline(e.since.Add(acceptTime))
 	return g.Identity.answer(b[:], &g.seen)
 }
 
-// slot waits for a handshake to be allowed.
-func (g *Gate) slot(ctx context.Context, addr netip.Addr) error {
-	known := addr.IsLoopback() || g.InView != nil && g.InView(addr)
+// wait returns when e may shake hands.
+func (g *Gate) wait(e *entrant) error {
+	g.mu.Lock()
+	e.knocked = true
+	g.turns()
+	g.mu.Unlock()
+	late := time.NewTimer(time.Until(e.since.Add(acceptTime)))
+	defer late.Stop()
+	var begin <-chan time.Time
 	for {
-		g.mu.Lock()
-		now := time.Now()
-		g.tokens = min(shakeBurst, g.tokens+now.Sub(g.filled).Seconds()*shakeRate)
-		g.filled = now
-		free := g.shakes < maxShakes && (known || g.strange < maxStrange && g.out[prefixOf(addr)] < maxFromOut)
-		if free && g.tokens >= 1 {
-			g.tokens--
-			g.shakes++
-			if !known {
-				g.strange++
-				g.out[prefixOf(addr)]++
-			}
-			g.mu.Unlock()
-			return nil
-		}
-		freed := g.freed
-		g.mu.Unlock()
-		var refill <-chan time.Time
-		if free {
-			refill = time.After(time.Second / shakeRate)
-		}
 		select {
-		case <-freed:
-		case <-refill:
-		case <-ctx.Done():
-			return &Error{TLSTime, errors.New("no handshake was free in time")}
+		case at := <-e.turn:
+			begin = time.After(time.Until(at))
+		case <-begin:
+			return nil
+		case <-late.C:
+			return refuse(TLSTime, "too many others shake hands")
+		case <-e.ctx.Done():
+			return context.Cause(e.ctx)
 		}
 	}
 }
 
-// release ends a handshake.
-func (g *Gate) release(addr netip.Addr) {
-	known := addr.IsLoopback() || g.InView != nil && g.InView(addr)
+// leave takes e, which is in or refused, out of the count.
+func (g *Gate) leave(e *entrant) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.shakes--
-	if !known && g.out[prefixOf(addr)] > 0 {
-		g.strange--
-		take(g.out, prefixOf(addr))
-	}
-	close(g.freed)
-	g.freed = make(chan struct{})
+	same := func(o *entrant) bool { return o == e }
+	g.waiting = slices.DeleteFunc(g.waiting, same)
+	g.shaking = slices.DeleteFunc(g.shaking, same)
+	g.turns()
+	e.out(nil)
 }
 
-func take(m map[netip.Prefix]int, p netip.Prefix) {
-	if m[p]--; m[p] <= 0 {
-		delete(m, p)
+// turns gives their turn to those who may shake hands, in the order they came.
+func (g *Gate) turns() {
+	g.waiting = slices.DeleteFunc(g.waiting, func(e *entrant) bool {
+		if !e.knocked || !g.mayShake(e) {
+			return false
+		}
+		g.shaking = append(g.shaking, e)
+		e.turn <- g.ticket()
+		return true
+	})
+}
+
+func (g *Gate) mayShake(e *entrant) bool {
+	strangers, alike := 0, 0
+	for _, s := range g.shaking {
+		if s.known {
+			continue
+		}
+		strangers++
+		if s.prefix == e.prefix {
+			alike++
+		}
+	}
+	return len(g.shaking) < maxShakes && (e.known || strangers < maxStrange && alike < maxAlike)
+}
+
+// ticket returns when the next handshake may begin for the rate and the burst.
+func (g *Gate) ticket() time.Time {
+	now := time.Now()
+	if g.full.Before(now) {
+		g.full = now
+	}
+	at := g.full.Add(-(shakeBurst - 1) * shakeEvery)
+	g.full = g.full.Add(shakeEvery)
+	if at.Before(now) {
+		return now
+	}
+	return at
+}
+
+// refuse closes the connection of e and notes why.
+func (g *Gate) refuse(e *entrant, err error) {
+	e.nc.Close()
+	var why *Error
+	if g.ctx.Err() == nil && errors.As(err, &why) {
+		g.Refused.Refuse(why.Code, e.addr.String(), ring.ID{}, why.Err)
 	}
 }
 
+// reset closes a connection with nothing sent and nothing left of it.
+func reset(nc net.Conn) {
+	if t, ok := nc.(interface{ SetLinger(sec int) error }); ok {
+		t.SetLinger(0)
+	}
+	nc.Close()
+}
+
+// addrOf returns who is at the other end. A connection in memory is as local as
+// one over loopback.
 func addrOf(nc net.Conn) netip.Addr {
 	ap, err := netip.ParseAddrPort(nc.RemoteAddr().String())
 	if err != nil {
-		return netip.IPv6Unspecified() // an in-memory connection of a test
+		return netip.IPv6Loopback()
 	}
 	return ap.Addr().Unmap().WithZone("")
 }
 
-// prefixOf returns what counts as one address: IPv4 addresses, and IPv6 networks
+// prefixOf returns what counts as one address: an IPv4 address, or an IPv6 network
 // of 64 bits, in which a host has as many addresses as it likes.
 func prefixOf(a netip.Addr) netip.Prefix {
 	bits := 32

@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"errors"
 	"fmt"
 	"math/big"
 	"net/url"
@@ -17,12 +16,24 @@ import (
 	"github.com/project-iris/iris/internal/ring"
 )
 
+const maxAnchors = 4
+
 // An Anchor is what a node trusts: the public key of a network, and the secret
 // that belongs to it. They are a pair: one of each of two networks never passes.
 type Anchor struct {
 	Trust     crypto.PublicKey
 	Discovery [32]byte
 }
+
+// String returns the fingerprint of the public key, so that printing an Anchor never
+// prints the secret.
+func (a Anchor) String() string { return fingerprint(a.Trust) }
+
+// GoString does as String.
+func (a Anchor) GoString() string { return a.String() }
+
+// MarshalText returns what String does.
+func (a Anchor) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
 // A Credential signs as one party and accepts several.
 type Credential struct {
@@ -37,8 +48,8 @@ func NewCredential(network string, key *Key, also ...*Key) (*Credential, error) 
 	if err := CheckNetwork(network); err != nil {
 		return nil, err
 	}
-	if len(also) > 3 {
-		return nil, fmt.Errorf("%d further keys are accepted, 3 are the most: finish one roll-over before the next", len(also))
+	if len(also) >= maxAnchors {
+		return nil, fmt.Errorf("%d further keys are accepted, %d are the most: finish one roll-over before the next", len(also), maxAnchors-1)
 	}
 	c := &Credential{Network: network}
 	for _, k := range append([]*Key{key}, also...) {
@@ -67,10 +78,11 @@ func KeyOf(signer crypto.Signer) (*Key, error) {
 // start and never stored, a certificate made anew each day, and whom it accepts.
 // Safe for concurrent use.
 type Identity struct {
-	id   ring.ID
-	key  ed25519.PrivateKey
-	spki []byte
-	now  func() time.Time
+	network string
+	id      ring.ID
+	key     ed25519.PrivateKey
+	spki    []byte
+	now     func() time.Time
 
 	mu    sync.Mutex
 	trust *trust
@@ -99,7 +111,7 @@ func newIdentity(c *Credential, key ed25519.PrivateKey, now func() time.Time) (*
 	if err != nil {
 		return nil, err
 	}
-	i := &Identity{id: ring.Node(c.Network, spki), key: key, spki: spki, now: now}
+	i := &Identity{network: c.Network, id: ring.Node(c.Network, spki), key: key, spki: spki, now: now}
 	if err := i.Accept(c); err != nil {
 		return nil, err
 	}
@@ -109,13 +121,22 @@ func newIdentity(c *Credential, key ed25519.PrivateKey, now func() time.Time) (*
 // ID returns the node's id.
 func (i *Identity) ID() ring.ID { return i.id }
 
+// String returns the node's id, so that printing an Identity never prints a secret.
+func (i *Identity) String() string { return i.id.String() }
+
+// GoString does as String.
+func (i *Identity) GoString() string { return i.String() }
+
 // Accept puts another credential of the same network into the place of the one
 // there is. The node keeps its id; links that are up stay up.
 func (i *Identity) Accept(c *Credential) error {
-	t := &trust{Credential: c}
-	if len(c.Anchors) == 0 || len(c.Anchors) > 4 {
-		return fmt.Errorf("%d network keys are accepted, want 1 to 4", len(c.Anchors))
+	switch {
+	case c.Network != i.network:
+		return fmt.Errorf("the node is of network %q: to be of %q it has to start anew", i.network, c.Network)
+	case len(c.Anchors) == 0 || len(c.Anchors) > maxAnchors:
+		return fmt.Errorf("%d network keys are accepted, want 1 to %d", len(c.Anchors), maxAnchors)
 	}
+	t := &trust{Credential: c}
 	for _, a := range c.Anchors {
 		root, err := localRoot(a.Trust)
 		if err != nil {
@@ -125,9 +146,9 @@ func (i *Identity) Accept(c *Credential) error {
 		pool.AddCert(root)
 		t.roots = append(t.roots, pool)
 	}
-	other := &Identity{id: i.id, key: i.key, spki: i.spki, now: i.now, trust: t}
+	other := &Identity{network: i.network, id: i.id, key: i.key, spki: i.spki, now: i.now, trust: t}
 	if err := other.greetItself(); err != nil {
-		return fmt.Errorf("the node cannot shake hands with itself, so it could with nobody: %w", err)
+		return err
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -167,6 +188,8 @@ func localRoot(pub crypto.PublicKey) (*x509.Certificate, error) {
 	return x509.ParseCertificate(der)
 }
 
+// Dates of certificates. One is made anew when it is a day old, so that at least
+// two days of it remain.
 const (
 	leafBefore = 26 * time.Hour // nodes whose clocks differ by less find each other's certificates valid
 	leafAfter  = 72 * time.Hour
@@ -174,11 +197,11 @@ const (
 )
 
 // certificate returns the node's certificate, made anew when it is a day old or the
-// clock was set back.
+// clock was set back by an hour.
 func (i *Identity) certificate() (*tls.Certificate, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	now := i.now()
+	now := i.now().Round(0) // the monotonic clock stands still in suspend, and knows no jumps
 	if i.leaf != nil && !now.Before(i.made.Add(-time.Hour)) && !now.After(i.made.Add(leafRenew)) {
 		return i.leaf, nil
 	}
@@ -230,5 +253,3 @@ func (i *Identity) open(info string, sealed []byte) (plain []byte, anchor int, o
 	}
 	return nil, 0, false
 }
-
-var errOld = errors.New("TLS 1.3 with X25519MLKEM768 was not agreed on: a GODEBUG setting may have turned it off")

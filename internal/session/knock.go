@@ -2,7 +2,6 @@ package session
 
 import (
 	"encoding/binary"
-	"fmt"
 	"sync"
 	"time"
 )
@@ -10,6 +9,7 @@ import (
 // A Purpose is what a connection is for.
 type Purpose byte
 
+// The purposes there are.
 const (
 	PurposeLink   Purpose = 1
 	PurposeTunnel Purpose = 2
@@ -52,26 +52,28 @@ func (i *Identity) knock(p Purpose, port uint16) []byte {
 	return seal(nil, i.trusts().Anchors[0].Discovery, knockInfo, k.append(nil))
 }
 
-// answer opens a knock and says whether it may come in.
+// answer opens a knock and says whether its sender may come in.
 func (i *Identity) answer(sealed []byte, seen *salts) (knock, error) {
-	fail := func(c Code, format string, args ...any) (knock, error) {
-		return knock{}, &Error{c, fmt.Errorf(format, args...)}
-	}
 	plain, _, ok := i.open(knockInfo, sealed)
 	if !ok || len(plain) != knockPlain {
-		return fail(KnockKey, "no accepted key opens the knock")
+		return knock{}, &Error{KnockKey, nil}
 	}
-	k := knock{Purpose(plain[1]), binary.BigEndian.Uint16(plain[2:]), time.UnixMilli(int64(binary.BigEndian.Uint64(plain[8:]))), binary.BigEndian.Uint64(plain[16:])}
+	k := knock{
+		purpose: Purpose(plain[1]),
+		port:    binary.BigEndian.Uint16(plain[2:]),
+		time:    time.UnixMilli(int64(binary.BigEndian.Uint64(plain[8:]))),
+		sender:  binary.BigEndian.Uint64(plain[16:]),
+	}
 	now := i.now()
 	switch {
 	case plain[0] != knockVersion || k.purpose != PurposeLink && k.purpose != PurposeTunnel:
-		return fail(KnockVersion, "knock of version %d for purpose %d", plain[0], plain[1])
-	case now.Sub(k.time) > maxSkew || k.time.Sub(now) > maxSkew:
-		return fail(KnockTime, "the clock of the peer differs by %v: set both right", now.Sub(k.time).Round(time.Minute))
+		return knock{}, refuse(KnockVersion, "version %d, purpose %d", plain[0], plain[1])
+	case now.Sub(k.time).Abs() > maxSkew:
+		return knock{}, refuse(KnockTime, "its clock says %v", k.time.UTC().Format(time.RFC3339))
 	case !seen.add([saltSize]byte(sealed), now):
-		return fail(KnockReplay, "the knock came before")
+		return knock{}, &Error{KnockReplay, nil}
 	case k.sender == i.id.Hi:
-		return fail(KnockSelf, "the knock is this node's own")
+		return knock{}, &Error{KnockSelf, nil}
 	}
 	return k, nil
 }
