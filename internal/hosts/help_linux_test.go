@@ -5,15 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
 
 // limit bounds each wait of a test. It is far more than any needs.
 const limit = 30 * time.Second
-
-var place = sync.OnceValues(func() (*Place, error) { return NewPlace(context.Background(), "../..") })
 
 func TestMain(m *testing.M) {
 	if os.Getenv(orphansVariable) != "" {
@@ -23,25 +24,67 @@ func TestMain(m *testing.M) {
 		}
 	}
 	status := m.Run()
-	if built {
-		if p, err := place(); err == nil {
-			p.Close()
-		}
+	if thePlace.dir != "" {
+		os.RemoveAll(thePlace.dir)
 	}
 	os.Exit(status)
 }
 
-// built tells that place was asked for.
-var built bool
+// thePlace has the program iris and the sockets of nodes.
+var thePlace place
 
-func thePlace(t *testing.T) *Place {
+type place struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+// need makes the place unless that was done.
+func (p *place) need(t *testing.T) {
 	t.Helper()
-	built = true
-	p, err := place()
+	if p.once.Do(p.make); p.err != nil {
+		t.Fatal(p.err)
+	}
+}
+
+const placePrefix = "iris-hosts-" // then the process, and something that tells its places apart
+
+func (p *place) make() {
+	removeStale()
+	// Nodes put no socket where temporary files go: others can change that.
+	if p.dir, p.err = os.MkdirTemp("/run", fmt.Sprintf("%s%d-", placePrefix, os.Getpid())); p.err != nil {
+		return
+	}
+	cmd := exec.Command("go", "build", "-C", "../..", "-trimpath", "-ldflags", "-s -w", "-o", p.iris(), "./cmd/iris")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if output, err := cmd.CombinedOutput(); err != nil {
+		p.err = fmt.Errorf("build iris: %w: %s", err, output)
+	}
+}
+
+// removeStale removes the places of processes that were killed.
+func removeStale() {
+	dirs, _ := filepath.Glob(filepath.Join("/run", placePrefix+"*"))
+	for _, dir := range dirs {
+		var pid int
+		_, err := fmt.Sscanf(filepath.Base(dir), placePrefix+"%d-", &pid)
+		if err == nil && syscall.Kill(pid, 0) == syscall.ESRCH {
+			os.RemoveAll(dir)
+		}
+	}
+}
+
+// iris returns the path of the program.
+func (p *place) iris() string { return filepath.Join(p.dir, "iris") }
+
+// start starts a node on h.
+func (p *place) start(t *testing.T, h *Host, flags ...string) *Node {
+	t.Helper()
+	n, err := h.StartNode(withLimit(t), p.iris(), p.dir, flags...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p
+	return n
 }
 
 // newLAN makes a LAN for a test, which is skipped where that cannot be unless

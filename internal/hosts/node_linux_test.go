@@ -10,13 +10,10 @@ import (
 
 func TestNodesServeTheirHosts(t *testing.T) {
 	l := newLAN(t, 2) // or skip
-	p := thePlace(t)
+	thePlace.need(t)
 	ctx := withLimit(t)
 	for _, h := range l.Hosts {
-		n, err := p.StartNode(ctx, h, "--dev")
-		if err != nil {
-			t.Fatal(err)
-		}
+		n := thePlace.start(t, h, "--dev")
 		config := iris.Config{Address: n.Socket}
 		service, err := config.Register(ctx, "shout", iris.HandlerFunc(func(_ context.Context, body []byte) ([]byte, error) {
 			return bytes.ToUpper(body), nil
