@@ -36,7 +36,7 @@ var lines = [][]string{
 	3: {"internal/directory", "internal/multicast"},
 	4: {"internal/core"},
 	5: {"internal/messaging", "internal/tunnel"},
-	6: {"internal/relay", "internal/admin", "internal/sim"},
+	6: {"internal/relay", "internal/splice", "internal/admin", "internal/sim"},
 	7: {"node"},
 	8: {"cmd/iris", "internal/measure"},
 }
