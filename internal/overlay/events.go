@@ -42,11 +42,11 @@ func (o *Overlay) receiveEvents(now time.Time, from ring.ID, m wire.ViewEvent, o
 	p := o.peers.find(from)
 	for i := range m.Events {
 		ev := &m.Events[i]
-		if p != nil && ev.Node == from {
-			o.hearFirstHand(now, p, ev, out)
-		}
 		if o.state != wire.Solo {
 			o.hear(now, ev, p != nil && now.Before(p.getting), out)
+		}
+		if p != nil && ev.Node == from {
+			o.hearFirstHand(now, p, ev, out)
 		}
 	}
 }

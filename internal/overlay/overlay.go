@@ -49,6 +49,7 @@ type Overlay struct {
 	join    join
 
 	fresh    []wire.Event // to be passed on
+	compared time.Time    // when sums were last sent
 	passed   time.Time    // when some last were
 	doubts   []doubt
 	askers   []asker

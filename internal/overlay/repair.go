@@ -7,8 +7,10 @@ import (
 	"github.com/project-iris/iris/internal/wire"
 )
 
-// soon is when views that differed are compared again.
-const soon = time.Second
+const (
+	soon    = time.Second            // views that differed are compared again
+	atLeast = 100 * time.Millisecond // between two comparisons, with whomever
+)
 
 // everything asks for all buckets of a view.
 var everything = func() (all [32]byte) {
@@ -31,8 +33,14 @@ func (o *Overlay) compare(now time.Time, out *Output) {
 	}
 }
 
+// compareWith compares views with a peer: now, or soon if there was another
+// comparison just now.
 func (o *Overlay) compareWith(now time.Time, p *peer, out *Output) {
-	p.compared = now
+	if now.Sub(o.compared) < atLeast {
+		o.compareSoon(now, p)
+		return
+	}
+	p.compared, o.compared = now, now
 	out.send(p.id, wire.ViewHash{Buckets: o.view.sums})
 }
 
@@ -64,6 +72,11 @@ func (o *Overlay) receiveHash(now time.Time, from ring.ID, m wire.ViewHash, out 
 	if now.Sub(p.compared) > soon {
 		o.compareWith(now, p, out)
 	}
+	o.compareSoon(now, p)
+}
+
+// compareSoon has a peer be the next whose view is compared.
+func (o *Overlay) compareSoon(now time.Time, p *peer) {
 	o.agenda.differed = p.id
 	o.agenda.bringForward(&o.agenda.compare, now.Add(soon))
 }

@@ -22,7 +22,7 @@ func (w *world) strike(f Fault) {
 	n := f.Count + int(math.Round(f.Share*float64(len(w.alive))))
 	switch f.Kind {
 	case Kill, Crash:
-		for _, v := range w.sample(n) {
+		for _, v := range w.sample(min(n, len(w.alive)-1)) { // somebody is left to look at
 			w.found.victim(w, v)
 			v.kill(f.Kind == Crash)
 		}
@@ -59,6 +59,9 @@ func (w *world) strike(f Fault) {
 
 // cutPairs cuts pairs of nodes off from each other, one pair at least.
 func (w *world) cutPairs(f Fault) {
+	if len(w.alive) < 3 {
+		return // it would be a split
+	}
 	all := len(w.alive) * (len(w.alive) - 1) / 2
 	for range max(1, f.Count+int(math.Round(f.Share*float64(all)))) {
 		pair := w.sample2()

@@ -16,7 +16,15 @@ func TestGates(t *testing.T) {
 		return
 	}
 	seeds, _ := strconv.Atoi(os.Getenv("SIM_SEEDS"))
-	for _, name := range strings.Split(os.Getenv("SIM"), ",") {
+	names := strings.Split(os.Getenv("SIM"), ",")
+	if names[0] == "all" {
+		names = nil
+		for _, s := range Scenarios(size) {
+			names = append(names, s.Name)
+		}
+	}
+	for _, name := range names {
+		bad := 0
 		for seed := range max(seeds, 1) {
 			s, ok := Find(name, size)
 			if !ok {
@@ -24,8 +32,12 @@ func TestGates(t *testing.T) {
 			}
 			began := time.Now()
 			r := Run(s, uint64(seed+1), nil)
-			r.Print(os.Stdout)
-			fmt.Println("  real time", time.Since(began))
+			if seeds == 0 || !r.OK() {
+				r.Print(os.Stdout)
+				fmt.Println("  real time", time.Since(began))
+				bad++
+			}
 		}
+		fmt.Println(name, size, "bad", bad, "of", seeds)
 	}
 }

@@ -18,7 +18,8 @@ type net struct {
 	ids   []ring.ID
 	news  map[ring.ID][]News
 	links map[[2]ring.ID]bool
-	cut   map[[2]ring.ID]bool // dials and links that do not work, either way
+	cut   map[[2]ring.ID]bool // pairs that do not hear each other
+	still map[ring.ID]bool    // nodes that stand still
 	queue []func()
 }
 
@@ -26,7 +27,7 @@ var start = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func newNet(t *testing.T) *net {
 	return &net{t: t, now: start, nodes: map[ring.ID]*Overlay{}, news: map[ring.ID][]News{},
-		links: map[[2]ring.ID]bool{}, cut: map[[2]ring.ID]bool{}}
+		links: map[[2]ring.ID]bool{}, cut: map[[2]ring.ID]bool{}, still: map[ring.ID]bool{}}
 }
 
 func id(n uint64) ring.ID { return ring.ID{Hi: n << 56} }
@@ -57,6 +58,10 @@ func (n *net) do(id ring.ID, f func(o *Overlay, out *Output)) {
 	if o == nil {
 		return
 	}
+	if n.still[id] {
+		n.later(func() { n.do(id, f) })
+		return
+	}
 	var out Output
 	f(o, &out)
 	n.news[id] = append(n.news[id], out.News...)
@@ -74,7 +79,7 @@ func (n *net) do(id ring.ID, f func(o *Overlay, out *Output)) {
 }
 
 func (n *net) deliver(origin, from, to ring.ID, s Send, hops int) {
-	if !n.links[pair(from, to)] || n.nodes[to] == nil || hops == 0 {
+	if !n.links[pair(from, to)] || n.cut[pair(from, to)] || n.nodes[to] == nil || hops == 0 {
 		return
 	}
 	if s.To == to {
@@ -127,9 +132,11 @@ func (n *net) run(d time.Duration) {
 			f()
 		}
 		for _, id := range slices.Clone(n.ids) {
-			if o := n.nodes[id]; o != nil && !o.Next().IsZero() && !o.Next().After(n.now) || o != nil && o.Next().IsZero() && !o.departed {
-				n.do(id, func(o *Overlay, out *Output) { o.Advance(n.now, out) })
+			o := n.nodes[id]
+			if o == nil || o.departed || n.still[id] || o.Next().After(n.now) {
+				continue
 			}
+			n.do(id, func(o *Overlay, out *Output) { o.Advance(n.now, out) })
 		}
 	}
 }
@@ -147,58 +154,22 @@ func (n *net) wantView() {
 	}
 }
 
-func TestTheLowerOfTwoSoloNodesFoundsAndTheOtherJoins(t *testing.T) {
+// grown returns a net of nodes that have all joined.
+func grown(t *testing.T, ids ...uint64) *net {
+	t.Helper()
 	n := newNet(t)
-	n.add(10, 20)
-	n.link(id(20), id(10))
-	n.run(250 * time.Millisecond)
-	for _, i := range n.ids {
-		if s := n.nodes[i].State(); s != wire.Solo {
-			t.Errorf("%v is %v while it listens, want solo", i.Short(), s)
-		}
+	n.add(ids...)
+	for _, v := range ids[1:] {
+		n.link(id(v), id(ids[0]))
 	}
-	n.run(80 * time.Millisecond)
-	if s := n.nodes[id(10)].State(); s != wire.Active {
-		t.Errorf("the lower one is %v, want active", s)
-	}
-	n.run(100 * time.Millisecond)
+	n.run(3 * time.Second)
 	n.wantView()
+	if t.Failed() {
+		t.FailNow()
+	}
+	return n
 }
 
-func TestAThirdNodeJoinsAndOwnsItsKeys(t *testing.T) {
-	n := newNet(t)
-	n.add(10, 20)
-	n.link(id(20), id(10))
-	n.run(time.Second)
-	n.add(30)
-	n.link(id(30), id(10))
-	n.run(100 * time.Millisecond)
-	n.wantView()
-	for key, want := range map[uint64]uint64{9: 10, 14: 10, 15: 10, 16: 20, 26: 30, 200: 10, 140: 30} {
-		for _, i := range n.ids {
-			if got := n.nodes[i].Owner(id(key)); got != id(want) {
-				t.Errorf("%v says that %v owns %v, want %v", i.Short(), got.Short(), id(key).Short(), id(want).Short())
-			}
-		}
-	}
-}
-
-func TestADeadNodeIsOutOfTheViewWithinASecond(t *testing.T) {
-	for _, ids := range [][]uint64{{10, 20}, {10, 20, 30}, {10, 20, 30, 40, 50}} {
-		n := newNet(t)
-		n.add(ids...)
-		for _, v := range ids[1:] {
-			n.link(id(v), id(ids[0]))
-		}
-		n.run(3 * time.Second)
-		n.wantView()
-		n.kill(ids[1])
-		n.run(time.Second)
-		n.wantView()
-		for _, i := range n.ids {
-			if !slices.Contains(n.news[i], News{NodeGone, id(ids[1])}) {
-				t.Errorf("%v had no news of the death", i.Short())
-			}
-		}
-	}
+func (n *net) had(at uint64, kind NewsKind, about uint64) bool {
+	return slices.Contains(n.news[id(at)], News{kind, id(about)})
 }

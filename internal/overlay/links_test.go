@@ -1,0 +1,193 @@
+package overlay
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/project-iris/iris/internal/ring"
+	"github.com/project-iris/iris/internal/wire"
+)
+
+// among returns an Active node with a view of n others that it is not linked to,
+// and their ids.
+func among(n int, c Config) (*Overlay, []ring.ID) {
+	o := New(start, c)
+	o.state = wire.Active
+	r := rand.New(rand.NewPCG(3, 3))
+	var out Output
+	o.announce(start, wire.EventJoin, &out)
+	var ids []ring.ID
+	for range n {
+		ev := wire.Event{Node: drawn(r), Kind: wire.EventJoin, Seq: 1, Addrs: addrOf(id(1))}
+		o.accept(start, &ev, &out)
+		ids = append(ids, ev.Node)
+	}
+	slices.SortFunc(ids, ring.ID.Compare)
+	return o, ids
+}
+
+// linkAll answers all dials until there are none.
+func linkAll(o *Overlay, now time.Time) (dialled int) {
+	var out Output
+	o.Advance(now, &out)
+	for len(out.Dial) > 0 {
+		dials := out.Dial
+		out = Output{}
+		for _, d := range dials {
+			dialled++
+			o.Up(now, Peer{ID: d.ID, State: wire.Active, Dialled: true}, &out)
+		}
+	}
+	return dialled
+}
+
+func TestTheLeavesAreTheEightNearestOnEachSide(t *testing.T) {
+	for _, n := range []int{1, 5, 8, 9, 16, 40, 200} {
+		o, ids := among(n, Config{Self: id(100), Addrs: addrOf(id(100))})
+		linkAll(o, start.Add(2*time.Second))
+		at, _ := slices.BinarySearchFunc(ids, o.self, ring.ID.Compare)
+		for i, step := range []int{-1, 1} {
+			var want []ring.ID
+			for d := range min(8, n) {
+				place := at + d
+				if step < 0 {
+					place = at - 1 - d
+				}
+				want = append(want, ids[(place+2*n)%n])
+			}
+			if got := o.Leaves()[i]; !slices.Equal(got, want) {
+				t.Errorf("of %d nodes, side %d: %v, want %v", n, step, got, want)
+			}
+		}
+	}
+}
+
+func TestLongLinksAreSpreadEvenlyAndKept(t *testing.T) {
+	o, ids := among(990, Config{Self: id(100), Addrs: addrOf(id(100))})
+	now := start.Add(2 * time.Second)
+	linkAll(o, now)
+	if got := o.Links(); got != 16+longLinks {
+		t.Fatalf("%d links, want %d", got, 16+longLinks)
+	}
+	at, _ := slices.BinarySearchFunc(ids, o.self, ring.ID.Compare)
+	for i := 1; i <= longLinks; i++ {
+		near := false
+		for off := -8; off <= 8; off++ {
+			near = near || o.Linked(ids[(at+i*30+off+990)%990])
+		}
+		if !near {
+			t.Errorf("no link near place %d", i)
+		}
+	}
+	// A few more nodes do not move the links.
+	var out Output
+	r := rand.New(rand.NewPCG(4, 4))
+	for range 5 {
+		ev := wire.Event{Node: drawn(r), Kind: wire.EventJoin, Seq: 1, Addrs: addrOf(id(1))}
+		o.accept(now, &ev, &out)
+	}
+	if n := linkAll(o, now.Add(2*time.Second)); n > 3 {
+		t.Errorf("%d new links after 5 nodes joined", n)
+	}
+}
+
+func TestASmallNetworkIsAFullMesh(t *testing.T) {
+	o, _ := among(fullMesh-1, Config{Self: id(100), Addrs: addrOf(id(100))})
+	linkAll(o, start.Add(2*time.Second))
+	if got := o.Links(); got != fullMesh-1 {
+		t.Errorf("%d links, want %d", got, fullMesh-1)
+	}
+}
+
+func TestWhatIsWantedIsDialledAndClosedWhenIdle(t *testing.T) {
+	o, ids := among(500, Config{Self: id(100), Addrs: addrOf(id(100))})
+	now := start.Add(2 * time.Second)
+	linkAll(o, now)
+	want := ids[slices.IndexFunc(ids, func(i ring.ID) bool { return !o.Linked(i) })]
+	var out Output
+	o.Want(now, want, &out)
+	if len(out.Dial) != 1 || out.Dial[0].ID != want {
+		t.Fatalf("dials %v, want %v", out.Dial, want)
+	}
+	out = Output{}
+	o.Want(now, want, &out)
+	if len(out.Dial) != 0 {
+		t.Error("dialled twice")
+	}
+	o.Up(now, Peer{ID: want, State: wire.Active, Dialled: true}, &out)
+	closed := time.Duration(0)
+	for d := time.Duration(0); d < 3*time.Minute && closed == 0; d += time.Second {
+		out = Output{}
+		o.Advance(now.Add(d), &out)
+		for _, s := range out.Send { // everybody is well
+			if b, ok := s.Msg.(wire.Beat); ok && !b.Ack {
+				o.Receive(now.Add(d), s.To, wire.Beat{Nonce: b.Nonce, Ack: true}, &out)
+			}
+		}
+		if slices.ContainsFunc(out.Drop, func(d Drop) bool { return d.ID == want }) {
+			closed = d
+		}
+	}
+	if closed < time.Minute || closed > 2*time.Minute+2*time.Second {
+		t.Errorf("closed after %v, want one to two minutes", closed)
+	}
+}
+
+func TestTheBudgetHoldsAndTheOldestLinkGoes(t *testing.T) {
+	o, ids := among(500, Config{Self: id(100), Addrs: addrOf(id(100)), Budget: 60})
+	now := start.Add(2 * time.Second)
+	linkAll(o, now)
+	var out Output
+	var wanted []ring.ID
+	for _, i := range ids {
+		if o.Linked(i) || len(wanted) == 12 {
+			continue
+		}
+		o.Want(now, i, &out)
+		o.Up(now, Peer{ID: i, State: wire.Active, Dialled: true}, &out)
+		wanted = append(wanted, i)
+	}
+	if got := o.Links(); got != 60 {
+		t.Fatalf("%d links, want the budget of 60", got)
+	}
+	free := ids[slices.IndexFunc(ids, func(i ring.ID) bool { return !o.Linked(i) })]
+	out = Output{}
+	o.Want(now.Add(time.Second), free, &out)
+	if len(out.Dial) != 0 {
+		t.Error("dialled over the budget, or a link that was just needed was closed")
+	}
+	for _, i := range wanted[1:] {
+		o.Want(now.Add(2*time.Second), i, &out)
+	}
+	out = Output{}
+	later := now.Add(leastIdle + time.Second)
+	o.last = later
+	o.Want(later, free, &out)
+	if len(out.Drop) != 1 || out.Drop[0].ID != wanted[0] || len(out.Dial) != 1 {
+		t.Errorf("drops %v and dials %v, want the link that was needed least recently", out.Drop, out.Dial)
+	}
+}
+
+func TestEveryHopGainsDistance(t *testing.T) {
+	o, ids := among(500, Config{Self: id(100), Addrs: addrOf(id(100))})
+	linkAll(o, start.Add(2*time.Second))
+	for _, target := range ids {
+		hop, ok := o.NextHop(target)
+		if !ok {
+			t.Fatalf("no hop towards %v", target)
+		}
+		if !o.Linked(hop) || !target.Distance(hop).Less(target.Distance(o.self)) {
+			t.Fatalf("the hop towards %v is %v", target, hop)
+		}
+		for _, p := range o.peers {
+			if p.path == linked && target.Distance(p.id).Less(target.Distance(hop)) {
+				t.Fatalf("%v is closer to %v than %v", p.id, target, hop)
+			}
+		}
+	}
+	if _, ok := o.NextHop(ring.ID{Hi: o.self.Hi, Lo: o.self.Lo + 1}); ok {
+		t.Error("a hop to where nobody is closer")
+	}
+}
