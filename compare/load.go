@@ -54,10 +54,14 @@ type load func(d time.Duration) (tally, error)
 // A tally is how much a load did: requests answered, events delivered to each
 // subscriber, messages through a tunnel.
 type tally struct {
-	Ops int64         `json:"ops"`
-	P50 time.Duration `json:"p50_ns,omitempty"` // of one request at a time
-	P99 time.Duration `json:"p99_ns,omitempty"`
+	Ops       int64         `json:"ops"`
+	Receivers int64         `json:"receivers,omitempty"` // of each event; 0: as for 1
+	P50       time.Duration `json:"p50_ns,omitempty"`    // of one request at a time
+	P99       time.Duration `json:"p99_ns,omitempty"`
 }
+
+// deliveries returns how many messages came to somebody.
+func (t tally) deliveries() int64 { return t.Ops * max(t.Receivers, 1) }
 
 // newLoad prepares the load of that name on the system that r is of.
 func newLoad(name string, r requester) (load, error) {
@@ -104,7 +108,7 @@ func oneAtATime(r requester) load {
 			at = now
 		}
 		slices.Sort(times)
-		return tally{int64(len(times)), quantile(times, 0.5), quantile(times, 0.99)}, nil
+		return tally{Ops: int64(len(times)), P50: quantile(times, 0.5), P99: quantile(times, 0.99)}, nil
 	}
 }
 

@@ -5,23 +5,34 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 )
 
 // A system is a fabric used over a transport.
 type system struct {
 	Fabric    string // iris, nats or floor
-	Transport string // tcp or unix
+	Transport string // tcp or unix: how programs attach to their hub
+	Apart     bool   // the client and the service are on two hosts
 }
 
-func (s system) String() string { return s.Fabric + "/" + s.Transport }
+func (s system) String() string {
+	if s.Apart {
+		return s.Fabric + "/" + s.Transport + "/apart"
+	}
+	return s.Fabric + "/" + s.Transport
+}
 
 var (
-	irisTCP   = system{"iris", "tcp"}
-	irisUnix  = system{"iris", "unix"}
-	natsTCP   = system{"nats", "tcp"}
-	floorTCP  = system{"floor", "tcp"}
-	floorUnix = system{"floor", "unix"}
+	irisTCP   = system{"iris", "tcp", false}
+	irisUnix  = system{"iris", "unix", false}
+	natsTCP   = system{"nats", "tcp", false}
+	floorTCP  = system{"floor", "tcp", false}
+	floorUnix = system{"floor", "unix", false}
+
+	irisTCPApart = system{"iris", "tcp", true}
+
+	natsTCPApart = system{"nats", "tcp", true}
 )
 
 // A measurement puts a load on a system.
@@ -32,15 +43,30 @@ type measurement struct {
 
 func (m measurement) String() string { return m.load + "/" + m.system.String() }
 
+func (m measurement) apart() bool { return m.system.Apart }
+
+// parseSystem is the reverse of String.
+func parseSystem(text string) (s system, ok bool) {
+	s.Fabric, text, ok = strings.Cut(text, "/")
+	s.Transport, text, s.Apart = strings.Cut(text, "/")
+	return s, ok && s.Apart == (text == "apart")
+}
+
 // measurements are all there are. Those of one load are neighbours, so that
 // what a ratio is made of is measured within a few seconds.
 var measurements = func() (all []measurement) {
-	for _, load := range []string{oneRequest, goroutines, async, publish1, publish4, tunnel} {
+	loads := []string{oneRequest, goroutines, async, publish1, publish4, tunnel}
+	for _, load := range loads {
 		for _, s := range []system{irisTCP, natsTCP, irisUnix} {
 			all = append(all, measurement{load, s})
 		}
 		if load == oneRequest { // all that a relay can do that only copies
 			all = append(all, measurement{load, floorTCP}, measurement{load, floorUnix})
+		}
+	}
+	for _, load := range loads {
+		for _, s := range []system{natsTCPApart} {
+			all = append(all, measurement{load, s})
 		}
 	}
 	return all
@@ -71,16 +97,16 @@ func rotated(all []measurement, i int) []measurement {
 type order struct {
 	Load    string
 	Time    time.Duration
-	Hub     int // process id
-	Service int // process id
+	Hubs    []int // process ids
+	Service int   // process id
 }
 
 // A result is what a client measured.
 type result struct {
 	tally
 	Elapsed time.Duration `json:"elapsed_ns"`
-	Hub     time.Duration `json:"hub_cpu_ns"` // processor time of the hub
-	All     time.Duration `json:"all_cpu_ns"` // processor time of hub, service and client
+	Hub     time.Duration `json:"hub_cpu_ns"` // processor time of the hub, or of those of all hosts
+	All     time.Duration `json:"all_cpu_ns"` // processor time of that, service and client
 }
 
 // An answer is the client's to an order.
@@ -113,17 +139,22 @@ func (o order) carryOut(l load) (r result, err error) {
 	return r, err
 }
 
-// used returns the processor time that the hub and all three have used so far.
+// used returns the processor time that the hubs and all have used so far.
 func (o order) used() (hub, all time.Duration, err error) {
-	for _, pid := range []int{o.Hub, o.Service, os.Getpid()} {
+	if hub, err = processorTimes(o.Hubs...); err != nil {
+		return 0, 0, err
+	}
+	programs, err := processorTimes(o.Service, os.Getpid())
+	return hub, hub + programs, err
+}
+
+func processorTimes(pids ...int) (sum time.Duration, err error) {
+	for _, pid := range pids {
 		t, err := processorTime(pid)
 		if err != nil {
-			return 0, 0, err
+			return 0, err
 		}
-		if pid == o.Hub {
-			hub = t
-		}
-		all += t
+		sum += t
 	}
-	return hub, all, nil
+	return sum, nil
 }

@@ -88,9 +88,32 @@ func serveNATS(address string) error {
 	return p.conn.Flush() // and wait: no subscription of these is confirmed
 }
 
-// startNATS starts a server with its defaults and returns where it listens.
-func startNATS() (address string, err error) {
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true})
+// clientNATS connects, and waits until the server knows of the service, which may
+// be on another host.
+func clientNATS(address string) (*natsProgram, error) {
+	p, err := connectNATS(address)
+	if err != nil {
+		return nil, err
+	}
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		_, err = p.Request(nil)
+		if !errors.Is(err, nats.ErrNoResponders) || time.Now().After(end) {
+			return p, err
+		}
+	}
+}
+
+// startNATS starts a server and returns where it listens. It has its defaults, but
+// for what makes servers on several hosts one cluster: that is in a file.
+func startNATS(sys system, file string) (address string, err error) {
+	o := &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT}
+	if sys.Apart {
+		if o, err = server.ProcessConfigFile(file); err != nil {
+			return "", err
+		}
+	}
+	o.NoLog, o.NoSigs = true, true
+	s, err := server.NewServer(o)
 	if err != nil {
 		return "", err
 	}

@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// A starter starts a process somewhere, such as (*exec.Cmd).Start here.
+type starter func(*exec.Cmd) error
+
 // A process is one that this program started, and that is killed when the
 // context of its start ends.
 type process struct {
@@ -24,9 +27,9 @@ type process struct {
 	ended    chan struct{} // closed when it has
 }
 
-// startProcess starts cmd, which was made with ctx. If it ends before it is
-// stopped, fail is told.
-func startProcess(name string, cmd *exec.Cmd, hasInput bool, fail context.CancelCauseFunc) (p *process, err error) {
+// startProcess starts cmd, which was made with ctx, by calling start. If it ends
+// before it is stopped, fail is told.
+func startProcess(name string, cmd *exec.Cmd, start starter, hasInput bool, fail context.CancelCauseFunc) (p *process, err error) {
 	p = &process{name: name, cmd: cmd, ended: make(chan struct{})}
 	cmd.Stderr = os.Stderr
 	endWithUs(cmd)
@@ -42,7 +45,7 @@ func startProcess(name string, cmd *exec.Cmd, hasInput bool, fail context.Cancel
 	}
 	p.lines = bufio.NewReader(p.out)
 	cmd.Stdout = theirs
-	err = cmd.Start()
+	err = start(cmd)
 	theirs.Close()
 	if err != nil {
 		p.out.Close()

@@ -11,9 +11,10 @@ import (
 // A role is what a process that this program started of itself does, until the
 // end of its standard input. Its arguments are
 //
-//	as hub FABRIC PATH                    PATH of a Unix socket, of the floor
-//	as service FABRIC TRANSPORT ADDRESS
-//	as client FABRIC TRANSPORT ADDRESS
+//	as hub SYSTEM PATH         PATH of the floor's Unix socket, or of the
+//	                           configuration of a NATS server among others
+//	as service SYSTEM ADDRESS
+//	as client SYSTEM ADDRESS
 //
 // It tells with one line that it is ready; a hub's line is its TCP address. A
 // client then answers orders.
@@ -23,29 +24,18 @@ type role struct {
 	address string
 }
 
-func (r role) args() []string {
-	if r.part == "hub" {
-		return []string{"as", r.part, r.system.Fabric, r.address}
-	}
-	return []string{"as", r.part, r.system.Fabric, r.system.Transport, r.address}
-}
+func (r role) args() []string { return []string{"as", r.part, r.system.String(), r.address} }
 
-func (r role) String() string {
-	if r.part == "hub" {
-		return r.system.Fabric + " hub"
-	}
-	return r.system.String() + " " + r.part
-}
+func (r role) String() string { return r.system.String() + " " + r.part }
 
 // roleOf returns the role that the arguments of a process give it.
 func roleOf(args []string) (r role, ok bool) {
-	switch {
-	case len(args) == 5 && args[1] == "as" && args[2] == "hub":
-		return role{"hub", system{Fabric: args[3]}, args[4]}, true
-	case len(args) == 6 && args[1] == "as":
-		return role{args[2], system{args[3], args[4]}, args[5]}, true
+	if len(args) != 5 || args[1] != "as" {
+		return role{}, false
 	}
-	return role{}, false
+	r.part, r.address = args[2], args[4]
+	r.system, ok = parseSystem(args[3])
+	return r, ok
 }
 
 func (r role) play() error {
@@ -64,7 +54,7 @@ func (r role) perform() error {
 	case "hub floor":
 		ready, err = startFloor(r.address)
 	case "hub nats":
-		ready, err = startNATS()
+		ready, err = startNATS(r.system, r.address)
 	case "service floor":
 		err = serveFloor(r.system, r.address)
 	case "service nats":
@@ -74,7 +64,7 @@ func (r role) perform() error {
 	case "client floor":
 		program, err = connectFloor(r.system, r.address)
 	case "client nats":
-		program, err = connectNATS(r.address)
+		program, err = clientNATS(r.address)
 	case "client iris":
 		program, err = connectIris(r.system, r.address)
 	default:

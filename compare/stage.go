@@ -22,19 +22,24 @@ type stage struct {
 	dir     string
 	cpuprof string
 	iris    string // the path of the node's program, once built
-	hubs    map[string]hub
+	lan     lan    // of what is apart; not there unless it is needed
+	hubs    map[system][]hub
 	players map[system]players
 	all     []*process // in the order of their start
 }
 
-// A hub is the process in the middle. Both transports of a fabric share it.
+// A hub is the process in the middle, or that of one host. Both transports of a
+// fabric share it.
 type hub struct {
 	*process
 	addresses map[string]string // by transport
 }
 
 // players are the processes of a system.
-type players struct{ hub, service, client *process }
+type players struct {
+	hubs            []int // process ids
+	service, client *process
+}
 
 func newStage(ctx context.Context, cpuprof string) (*stage, error) {
 	self, err := os.Executable()
@@ -50,7 +55,7 @@ func newStage(ctx context.Context, cpuprof string) (*stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &stage{self: self, dir: dir, cpuprof: cpuprof, hubs: make(map[string]hub), players: make(map[system]players)}
+	s := &stage{self: self, dir: dir, cpuprof: cpuprof, hubs: make(map[system][]hub), players: make(map[system]players)}
 	s.ctx, s.fail = context.WithCancelCause(ctx)
 	return s, nil
 }
@@ -74,6 +79,9 @@ func (s *stage) close() {
 		s.all[i].stop()
 	}
 	s.fail(nil)
+	if s.lan != (lan{}) {
+		s.lan.close()
+	}
 	os.RemoveAll(s.dir)
 }
 
@@ -82,24 +90,45 @@ func (s *stage) start(sys system) error {
 	if _, ok := s.players[sys]; ok {
 		return nil
 	}
-	h, ok := s.hubs[sys.Fabric]
-	if !ok {
-		var err error
-		if h, err = s.startHub(sys.Fabric); err != nil {
-			return err
-		}
-		s.hubs[sys.Fabric] = h
-	}
-	service, _, err := s.startRole(role{"service", sys, h.addresses[sys.Transport]})
+	hubs, err := s.hubsOf(sys)
 	if err != nil {
 		return err
 	}
-	client, _, err := s.startRole(role{"client", sys, h.addresses[sys.Transport]})
-	if err != nil {
+	var p players
+	for _, h := range hubs {
+		p.hubs = append(p.hubs, h.pid())
+	}
+	near, far := hubs[0], hubs[0]
+	startNear, startFar := (*exec.Cmd).Start, (*exec.Cmd).Start
+	if sys.Apart {
+		far = hubs[1]
+		startNear, startFar = s.lan.on(0), s.lan.on(1)
+	}
+	if p.service, _, err = s.startRole(role{"service", sys, far.addresses[sys.Transport]}, startFar); err != nil {
 		return err
 	}
-	s.players[sys] = players{h.process, service, client}
+	if p.client, _, err = s.startRole(role{"client", sys, near.addresses[sys.Transport]}, startNear); err != nil {
+		return err
+	}
+	s.players[sys] = p
 	return nil
+}
+
+// hubsOf returns the hubs of a system, which it starts unless they run already.
+func (s *stage) hubsOf(sys system) (hubs []hub, err error) {
+	sys.Transport = ""
+	hubs, ok := s.hubs[sys]
+	if ok {
+		return hubs, nil
+	}
+	if sys.Apart {
+		hubs, err = s.startHubsApart(sys.Fabric)
+	} else {
+		hubs = make([]hub, 1)
+		hubs[0], err = s.startHub(sys.Fabric)
+	}
+	s.hubs[sys] = hubs
+	return hubs, err
 }
 
 func (s *stage) startHub(fabric string) (h hub, err error) {
@@ -108,7 +137,7 @@ func (s *stage) startHub(fabric string) (h hub, err error) {
 	if fabric == irisTCP.Fabric {
 		h.process, address, err = s.startNode(socket)
 	} else {
-		h.process, address, err = s.startRole(role{"hub", system{Fabric: fabric}, socket})
+		h.process, address, err = s.startRole(role{"hub", system{Fabric: fabric}, socket}, (*exec.Cmd).Start)
 	}
 	h.addresses = map[string]string{"tcp": address, "unix": socket}
 	return h, err
@@ -116,8 +145,8 @@ func (s *stage) startHub(fabric string) (h hub, err error) {
 
 // startRole has a process of this program play r, and returns what it told when
 // it was ready.
-func (s *stage) startRole(r role) (*process, string, error) {
-	return s.run(r.String(), exec.CommandContext(s.ctx, s.self, r.args()...), true)
+func (s *stage) startRole(r role, start starter) (*process, string, error) {
+	return s.run(r.String(), exec.CommandContext(s.ctx, s.self, r.args()...), start, true)
 }
 
 // startNode starts a node, and returns where its relay listens.
@@ -129,14 +158,14 @@ func (s *stage) startNode(socket string) (*process, string, error) {
 	if s.cpuprof != "" {
 		args = append(args, "--cpuprof", s.cpuprof)
 	}
-	p, check, err := s.run("iris node", exec.CommandContext(s.ctx, s.iris, args...), false)
+	p, check, err := s.run("iris node", exec.CommandContext(s.ctx, s.iris, args...), (*exec.Cmd).Start, false)
 	// A dev node that is ready tells: check: ... through HOST:PORT
 	return p, check[strings.LastIndex(check, " ")+1:], err
 }
 
 // run starts a process and waits for its first line.
-func (s *stage) run(name string, cmd *exec.Cmd, hasInput bool) (*process, string, error) {
-	p, err := startProcess(name, cmd, hasInput, s.fail)
+func (s *stage) run(name string, cmd *exec.Cmd, start starter, hasInput bool) (*process, string, error) {
+	p, err := startProcess(name, cmd, start, hasInput, s.fail)
 	if err != nil {
 		return nil, "", err
 	}
@@ -145,14 +174,19 @@ func (s *stage) run(name string, cmd *exec.Cmd, hasInput bool) (*process, string
 	return p, strings.TrimSpace(line), err
 }
 
-// build builds the program of the node as a release has it.
+// build builds the program of the node as a release has it, unless that was done.
 func (s *stage) build() error {
+	if s.iris != "" {
+		return nil
+	}
 	root, err := s.goTool("list", "-m", "-f", "{{.Dir}}", "github.com/project-iris/iris")
 	if err != nil {
 		return err
 	}
-	s.iris = filepath.Join(s.dir, "iris")
-	_, err = s.goTool("build", "-C", strings.TrimSpace(root), "-trimpath", "-ldflags", "-s -w", "-o", s.iris, "./cmd/iris")
+	path := filepath.Join(s.dir, "iris")
+	if _, err = s.goTool("build", "-C", strings.TrimSpace(root), "-trimpath", "-ldflags", "-s -w", "-o", path, "./cmd/iris"); err == nil {
+		s.iris = path
+	}
 	return err
 }
 
@@ -172,7 +206,7 @@ func (s *stage) goTool(args ...string) (string, error) {
 // measure has the client of a started system measure for d.
 func (s *stage) measure(m measurement, d time.Duration) (result, error) {
 	p := s.players[m.system]
-	text, err := json.Marshal(order{m.load, d, p.hub.pid(), p.service.pid()})
+	text, err := json.Marshal(order{m.load, d, p.hubs, p.service.pid()})
 	if err != nil {
 		return result{}, err
 	}

@@ -98,7 +98,7 @@ func (s *stream) run(d time.Duration) (tally, error) {
 	if err := s.window.await(s.sent, patience); err != nil {
 		return tally{}, err
 	}
-	return tally{Ops: s.sent - before}, nil
+	return tally{Ops: s.sent - before, Receivers: int64(len(s.window.acked))}, nil
 }
 
 // next sends the next message when the window has room for it.
