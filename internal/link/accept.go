@@ -12,11 +12,9 @@ import (
 	"github.com/project-iris/iris/internal/wire"
 )
 
-// helloLimit is how long an accepted connection may take to send HELLO.
-const helloLimit = 5 * time.Second
-
-// Serve takes an accepted connection whose purpose is to be of a link. It returns
-// when the connection has become that, or was closed.
+// Serve takes an accepted connection whose purpose is to be of a link, which has the
+// deadline that it got when it was let in. It returns when the connection has become
+// that, or was closed.
 func (m *Manager) Serve(c *session.Conn) {
 	m.mu.Lock()
 	if m.stopped {
@@ -44,7 +42,6 @@ func (m *Manager) Serve(c *session.Conn) {
 
 // admit reads HELLO and answers it. With an error the connection is to be closed.
 func (m *Manager) admit(c *session.Conn) error {
-	c.SetDeadline(time.Now().Add(helloLimit))
 	lowWater(c)
 	if c.Purpose() != session.PurposeLink {
 		return firstFrame("a connection of purpose %d is not a link's", c.Purpose())

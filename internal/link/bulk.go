@@ -155,7 +155,12 @@ func (k *bulk) cut() bool {
 		if m.after > handed {
 			continue
 		}
-		k.flows = slices.Delete(k.flows, i, i+1)
+		if i == 0 { // as almost always
+			k.flows[0] = nil
+			k.flows = k.flows[1:]
+		} else {
+			k.flows = slices.Delete(k.flows, i, i+1)
+		}
 		if k.fragment(m); m.begun < m.size() {
 			k.flows = append(k.flows, fl)
 			return true

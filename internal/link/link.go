@@ -296,5 +296,5 @@ func (l *Link) leave(c *conn) {
 		}
 	}
 	l.mu.Unlock()
-	c.Close()
+	c.NetConn().Close() // the word that it ends has been said, or cannot be
 }

@@ -48,6 +48,15 @@ func newWorld(t testing.TB) *world {
 	return &world{t: t, key: newKey(t), listeners: make(map[netip.AddrPort]*memnet.Listener), stuck: make(map[netip.AddrPort]bool)}
 }
 
+// listen takes an address without a node.
+func (w *world) listen(i int) (*memnet.Listener, netip.AddrPort) {
+	l := memnet.Listen(fmt.Sprint("nobody ", i))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.listeners[addr(i)] = l
+	return l, addr(i)
+}
+
 func (w *world) dial(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
 	w.mu.Lock()
 	l, stuck := w.listeners[addr], w.stuck[addr]
@@ -161,7 +170,9 @@ func (n *node) stop() {
 	}
 }
 
-func (n *node) note(format string, args ...any) { n.events = append(n.events, fmt.Sprintf(format, args...)) }
+func (n *node) note(format string, args ...any) {
+	n.events = append(n.events, fmt.Sprintf(format, args...))
+}
 
 func (n *node) Up(l *Link) {
 	n.mu.Lock()
