@@ -1,11 +1,11 @@
 package session
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/asn1"
-	"encoding/hex"
 	"errors"
 	"slices"
 	"strings"
@@ -109,7 +109,7 @@ const (
 var oidSAN = asn1.ObjectIdentifier{2, 5, 29, 17}
 
 // checkForm holds a certificate against the one form that nodes make, as Verify is
-// lenient about much of it. It returns the network tag.
+// lenient about much of it. It returns the network tag, as in the certificate.
 func checkForm(leaf *x509.Certificate, usage x509.ExtKeyUsage) (tag []byte, err error) {
 	spki := leaf.RawSubjectPublicKeyInfo
 	switch {
@@ -127,16 +127,11 @@ func checkForm(leaf *x509.Certificate, usage x509.ExtKeyUsage) (tag []byte, err 
 		return nil, errors.New("it has a key identifier")
 	}
 	for _, e := range leaf.Extensions {
-		if e.Id.Equal(oidSAN) {
-			if hexed, ok := strings.CutPrefix(string(e.Value), sanPrefix); ok {
-				tag, _ = hex.DecodeString(hexed)
-			}
+		if tag, ok := bytes.CutPrefix(e.Value, []byte(sanPrefix)); ok && len(tag) == 32 && e.Id.Equal(oidSAN) {
+			return tag, nil
 		}
 	}
-	if len(tag) != 16 {
-		return nil, errors.New("it is not for a network's tag alone")
-	}
-	return tag, nil
+	return nil, errors.New("it is not for a network's tag alone")
 }
 
 // verify returns which of the anchors signed the leaf.

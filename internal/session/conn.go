@@ -157,7 +157,7 @@ func (i *Identity) greetItself() error {
 	var e *Error
 	switch {
 	case !errors.As(err, &e):
-		return fmt.Errorf("the node takes itself for another: %w", err)
+		return errors.New("the node takes itself for another")
 	case e.Code == PeerSelf:
 		return nil // 1 to 7 passed
 	case e.Code == TLSFailed:

@@ -122,10 +122,13 @@ func (g *Gate) accept(l net.Listener, handle func(*Conn)) {
 	}
 }
 
-// shed closes the newest stranger for its descriptor.
+// shed closes the newest of those waiting for its descriptor, strangers first.
 func (g *Gate) shed(listener net.Addr, err error) {
 	g.mu.Lock()
 	e := g.newestStranger()
+	if e == nil && len(g.waiting) > 0 {
+		e = g.waiting[len(g.waiting)-1]
+	}
 	if e != nil {
 		g.expel(e, &Error{AcceptFiles, err})
 	}

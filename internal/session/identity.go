@@ -229,7 +229,7 @@ func leafTemplate(c *Credential, pub crypto.PublicKey, spki, serial []byte, issu
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		BasicConstraintsValid: true,
-		URIs:                  []*url.URL{{Scheme: "iris", Opaque: fmt.Sprintf("%x", networkTag(c.Anchors[0].Discovery, spki))}},
+		URIs:                  []*url.URL{{Scheme: "iris", Opaque: string(networkTag(c.Anchors[0].Discovery, spki))}},
 		PublicKey:             pub,
 	}
 }

@@ -97,12 +97,12 @@ func (s *salts) add(salt [saltSize]byte, now time.Time) bool {
 	if s.at == nil {
 		s.at = make(map[[saltSize]byte]time.Time)
 	}
+	if at, ok := s.at[salt]; ok && now.Sub(at) <= saltLife {
+		return false
+	}
 	for len(s.order) > 0 && (len(s.order) >= maxSalts || now.Sub(s.at[s.order[0]]) > saltLife) {
 		delete(s.at, s.order[0])
 		s.order = s.order[1:]
-	}
-	if _, ok := s.at[salt]; ok {
-		return false
 	}
 	s.at[salt] = now
 	s.order = append(s.order, salt)

@@ -7,6 +7,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/hex"
 )
 
 const (
@@ -59,10 +60,10 @@ func derive(secret [32]byte, salt []byte, info string) []byte {
 	return key
 }
 
-// networkTag marks the certificate of the node key spki as one of the network:
-// the same key under another name of a network gives another.
+// networkTag returns, in hexadecimal, what marks the certificate of the node key
+// spki as one of the network: the same key under another name gives another.
 func networkTag(secret [32]byte, spki []byte) []byte {
 	h := hmac.New(sha256.New, derive(secret, nil, "iris/tag/1"))
 	h.Write(appendField(nil, spki))
-	return h.Sum(nil)[:16]
+	return hex.AppendEncode(nil, h.Sum(nil)[:16])
 }
