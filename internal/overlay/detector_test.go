@@ -155,3 +155,16 @@ func TestAnswersAreLateByWhatWasMeasured(t *testing.T) {
 		t.Errorf("healthy again: %v, want 1 s", got)
 	}
 }
+
+func TestAnObjectionThatGotLostIsRepeated(t *testing.T) {
+	n := grown(t, 10, 20, 30)
+	o := n.nodes[id(10)]
+	lie := wire.Event{Node: id(10), Kind: wire.EventDead, Seq: o.seq + 1}
+	var lost Output
+	o.Receive(n.now, id(20), wire.ViewEvent{Events: []wire.Event{lie}}, &lost)
+	var out Output
+	o.Receive(n.now, id(30), wire.ViewEvent{Events: []wire.Event{lie}}, &out)
+	if len(out.Send) != 1 || out.Send[0].To != id(30) || out.Send[0].Msg.(wire.ViewEvent).Events[0].Seq != lie.Seq+1 {
+		t.Errorf("answers %v, want the objection again", out.Send)
+	}
+}

@@ -43,7 +43,7 @@ func (o *Overlay) receiveEvents(now time.Time, from ring.ID, m wire.ViewEvent, o
 	for i := range m.Events {
 		ev := &m.Events[i]
 		if o.state != wire.Solo {
-			o.hear(now, ev, p != nil && now.Before(p.getting), out)
+			o.hear(now, from, ev, p != nil && now.Before(p.getting), out)
 		}
 		if p != nil && ev.Node == from {
 			o.hearFirstHand(now, p, ev, out)
@@ -67,9 +67,9 @@ func (o *Overlay) hearFirstHand(now time.Time, p *peer, ev *wire.Event, out *Out
 
 // hear takes over an event that is new. One that came with the answer to a
 // VIEW-GET may be of any age.
-func (o *Overlay) hear(now time.Time, ev *wire.Event, aged bool, out *Output) {
+func (o *Overlay) hear(now time.Time, from ring.ID, ev *wire.Event, aged bool, out *Output) {
 	if ev.Node == o.self {
-		o.hearOfSelf(now, ev, out)
+		o.hearOfSelf(now, from, ev, out)
 		return
 	}
 	e := o.view.get(ev.Node)
@@ -89,16 +89,18 @@ func (o *Overlay) hear(now time.Time, ev *wire.Event, aged bool, out *Output) {
 	o.accept(now, ev, out)
 }
 
-// hearOfSelf answers what others say about this node, if it is wrong.
-func (o *Overlay) hearOfSelf(now time.Time, ev *wire.Event, out *Output) {
+// hearOfSelf answers what others say about this node, if it is wrong: all need to
+// know if it is newer than what this node last said, else the one that missed it.
+func (o *Overlay) hearOfSelf(now time.Time, from ring.ID, ev *wire.Event, out *Output) {
 	e := o.view.alive(o.self)
-	if e == nil {
+	switch {
+	case e == nil:
 		o.seq = max(o.seq, ev.Seq)
-		return
-	}
-	if e.olderThan(ev) {
+	case e.olderThan(ev):
 		o.seq = ev.Seq
 		o.announce(now, e.kind, out)
+	case !isLive(ev.Kind):
+		out.send(from, wire.ViewEvent{Events: []wire.Event{e.event()}})
 	}
 }
 

@@ -99,8 +99,8 @@ func (w *world) connect(from, to *node) {
 	l.last[1] = w.now + d
 	w.trace.add(uint64(w.now), from.id.Hi, to.id.Hi)
 	welcome := from.hello(to, true)
+	w.after(d, func() { l.tellUp(0, welcome) }) // before anything the acceptor sends
 	l.tellUp(1, to.hello(from, false))
-	w.after(d, func() { l.tellUp(0, welcome) })
 }
 
 func (l *link) tellUp(end int, p overlay.Peer) {
