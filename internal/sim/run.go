@@ -148,6 +148,13 @@ func (w *world) checkFigures(calm instant) {
 	if w.Recovery > 0 && w.found.notIdeal > calm+w.Recovery {
 		w.violated(nil, "the ring is ideal only after %v, want %v", w.found.notIdeal-calm, w.Recovery)
 	}
+	if w.Gone > 0 {
+		for _, v := range w.found.victims {
+			if len(v.gone) < len(w.alive) || v.gone[len(v.gone)-1] > w.Gone {
+				w.violated(v.n, "%d of %d nodes found it dead, the last after %v", len(v.gone), len(w.alive), v.gone)
+			}
+		}
+	}
 	if n := float64(w.found.lookups); n > 0 {
 		if float64(w.found.wrong)/n > w.Wrong && w.Size >= 100 {
 			w.violated(nil, "%d of %.0f lookups end at the wrong node", w.found.wrong, n)

@@ -24,6 +24,9 @@ type Scenario struct {
 	// Recovery is within what time after the last fault the ring must be ideal; 0:
 	// within Calm.
 	Recovery time.Duration
+	// Gone is within what time every node must know of those that died; 0: not
+	// looked at.
+	Gone time.Duration
 	// Wrong is what share of lookups may end at a node that is not the owner, and
 	// Lost what share may get nowhere.
 	Wrong, Lost float64
@@ -95,8 +98,14 @@ func Scenarios(size int) []Scenario {
 			faults(Fault{Kind: Kill, Share: 0.9})(s)
 			s.Recovery, s.Wrong = 15*time.Second, 1.4e-2
 		}),
-		with("kill-1", "one process dies", faults(Fault{Kind: Kill, Count: 1})),
-		with("crash-1", "one host dies, and nobody says so", faults(Fault{Kind: Crash, Count: 1})),
+		with("kill-1", "one process dies", func(s *Scenario) {
+			faults(Fault{Kind: Kill, Count: 1})(s)
+			s.Gone = 3 * time.Second
+		}),
+		with("crash-1", "one host dies, and nobody says so", func(s *Scenario) {
+			faults(Fault{Kind: Crash, Count: 1})(s)
+			s.Gone = 3 * time.Second
+		}),
 		with("freeze", "some processes stand still for 2 to 10 s", faults(
 			Fault{Kind: Freeze, Count: 1, For: 2 * time.Second},
 			Fault{Kind: Freeze, Count: 1, At: 5 * time.Second, For: 5 * time.Second},

@@ -1,37 +1,126 @@
 package sim
 
 import (
+	"bytes"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
 
-func run(t *testing.T, name string, size int, seed uint64) Report {
+func find(t *testing.T, name string, size int) Scenario {
 	t.Helper()
 	s, ok := Find(name, size)
 	if !ok {
-		t.Fatalf("there is no scenario %s", name)
+		t.Fatalf("there is no scenario %q", name)
 	}
-	r := Run(s, seed, nil)
-	if testing.Verbose() && false || !r.OK() {
-		r.Print(os.Stdout)
-	}
-	if !r.OK() {
-		t.Errorf("%s, %d nodes, seed %d: %d rules did not hold", name, size, seed, r.Broken)
-	}
-	return r
+	return s
 }
 
-func TestAll(t *testing.T) {
-	for _, size := range []int{3, 10, 50, 100} {
-		for _, s := range Scenarios(size) {
-			if s.Name == "split-hour" {
-				continue
+// A part of what TestGates runs, for every change.
+func TestEveryRuleHolds(t *testing.T) {
+	for name, sizes := range map[string][]int{
+		"static":     {3, 100},
+		"wan":        {20},
+		"join":       {100},
+		"at-once":    {2, 60},
+		"kill-50":    {3, 60},
+		"kill-90":    {50},
+		"kill-1":     {2, 3},
+		"crash-1":    {2, 3, 4, 20},
+		"freeze":     {2, 3, 10},
+		"split":      {4, 20},
+		"split-1":    {5},
+		"thirds":     {12},
+		"split-hour": {6},
+		"deaf-pairs": {3, 20},
+		"one-way":    {3, 20},
+		"resets":     {3, 20},
+		"churn-5m":   {30},
+		"churn-1m":   {20},
+	} {
+		for _, size := range sizes {
+			t.Run(fmt.Sprintf("%s/%d", name, size), func(t *testing.T) {
+				t.Parallel()
+				r := Run(find(t, name, size), 1, nil)
+				if !r.OK() {
+					var b bytes.Buffer
+					r.Print(&b)
+					t.Error(b.String())
+				}
+			})
+		}
+	}
+}
+
+func TestTheSameSeedGivesTheSameTrace(t *testing.T) {
+	s := find(t, "churn-1m", 20)
+	s.Churn = 30 * time.Second
+	a, b, c := Run(s, 1, nil), Run(s, 1, nil), Run(s, 2, nil)
+	if a.Trace != b.Trace || a.Events != b.Events {
+		t.Errorf("traces %x of %d events and %x of %d", a.Trace, a.Events, b.Trace, b.Events)
+	}
+	if a.Trace == c.Trace {
+		t.Error("another seed gave the same trace")
+	}
+}
+
+func TestABrokenRuleIsReportedWithItsSeed(t *testing.T) {
+	s := find(t, "split", 4)
+	s.Overlap = time.Second // two halves have two owners for longer
+	r := Run(s, 3, nil)
+	if r.OK() || len(r.Violations) == 0 || len(r.Violations) > maxViolations {
+		t.Fatalf("%d rules broken, %d listed", r.Broken, len(r.Violations))
+	}
+	var b bytes.Buffer
+	r.Print(&b)
+	for _, want := range []string{"split, 4 nodes, seed 3", "overlap: key", "run it again with seed 3", "hops mean"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("the report does not say %q:\n%s", want, b.String())
+		}
+	}
+}
+
+func TestProgressIsToldEverySecond(t *testing.T) {
+	var all []Progress
+	r := Run(find(t, "static", 3), 1, func(p Progress) { all = append(all, p) })
+	if n := int(r.Took / time.Second); len(all) < n || len(all) > n+1 {
+		t.Errorf("told %d times in %v", len(all), r.Took)
+	}
+	last := all[len(all)-1]
+	if last.Nodes != 3 || last.Active != 3 || last.Links != 3 || last.Events == 0 || last.At > last.Total {
+		t.Errorf("in the end: %+v", last)
+	}
+}
+
+// TestGates runs more than every change can wait for. IRIS_SIM names scenarios,
+// or all, a size, and how many seeds:
+//
+//	IRIS_SIM=kill-50,split:1000:3 go test ./internal/sim -run '^TestGates$' -v -timeout 0
+func TestGates(t *testing.T) {
+	fields := strings.Split(os.Getenv("IRIS_SIM"), ":")
+	if len(fields) != 3 {
+		t.Skip("IRIS_SIM is not set")
+	}
+	size, _ := strconv.Atoi(fields[1])
+	seeds, _ := strconv.Atoi(fields[2])
+	for _, s := range Scenarios(size) {
+		if fields[0] != "all" && !strings.Contains(","+fields[0]+",", ","+s.Name+",") {
+			continue
+		}
+		for seed := range uint64(seeds) {
+			began := time.Now()
+			r := Run(s, seed+1, nil)
+			var b bytes.Buffer
+			r.Print(&b)
+			if !r.OK() {
+				t.Error(b.String())
+			} else if seeds == 1 {
+				t.Log(b.String())
 			}
-			b := time.Now()
-			t.Run(fmt.Sprint(s.Name, size), func(t *testing.T) { run(t, s.Name, size, 1) })
-			fmt.Println(s.Name, size, time.Since(b))
+			t.Logf("%s, %d nodes, seed %d: %v", s.Name, size, seed+1, time.Since(began).Round(time.Millisecond))
 		}
 	}
 }
