@@ -237,5 +237,4 @@ func (o *Overlay) forgive(now time.Time) {
 	for i := range o.doubts {
 		o.doubts[i].until = now.Add(o.health.stretch(directDoubt))
 	}
-	o.due = time.Time{}
 }

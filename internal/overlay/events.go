@@ -99,6 +99,7 @@ func (o *Overlay) hearOfSelf(now time.Time, from ring.ID, ev *wire.Event, out *O
 	case e.olderThan(ev):
 		o.seq = ev.Seq
 		o.announce(now, e.kind, out)
+		out.news(Mourned, ring.ID{})
 	case !isLive(ev.Kind):
 		out.send(from, wire.ViewEvent{Events: []wire.Event{e.event()}})
 	}

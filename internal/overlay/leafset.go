@@ -27,7 +27,7 @@ func (o *Overlay) surround(now time.Time, out *Output) {
 	for i, s := range sides {
 		o.leaves[i] = o.surroundSide(now, o.candidates(s, joiners), o.leaves[i][:0], out)
 	}
-	o.sweep(now)
+	o.sweep(now, out)
 	o.watched = o.watched[:0]
 	for _, p := range o.peers {
 		if p.leaf || p.probe.tries > 0 || !p.verdict.IsZero() {
@@ -192,7 +192,7 @@ func (o *Overlay) receiveLeaves(now time.Time, from ring.ID, m wire.Leaves, out 
 	}
 	was := p.state
 	p.state, p.answered, p.lists, p.lowest = m.State, true, false, ring.ID{}
-	for _, c := range m.Contacts {
+	for _, c := range m.Contacts[:min(len(m.Contacts), 4*halfSet)] { // no honest node tells more
 		switch {
 		case c.Node == o.self:
 			p.lists = true

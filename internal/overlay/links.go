@@ -153,10 +153,12 @@ func (o *Overlay) spread(now time.Time, out *Output) {
 
 // nodeNear returns the node for the long link of place i, of n nodes: one that is
 // linked, within a quarter of the way to the next place, else the one at the
-// place, or the next that is not known to be out of reach.
+// place, or the next that is not known to be out of reach. The places are a
+// quarter of a step before the even ones: so the links that others dial, which
+// lie a quarter behind them, fall between one's own.
 func (o *Overlay) nodeNear(self, i, n int) ring.ID {
 	slack := n / (longLinks + 1) / 4
-	place := self + i*n/(longLinks+1)
+	place := self + (4*i-1)*n/(longLinks+1)/4
 	var free ring.ID
 	for off := 0; off <= slack; off++ {
 		for _, at := range [...]int{place + off, place - off} {
@@ -207,16 +209,17 @@ func (o *Overlay) trim(now time.Time, out *Output) {
 	}
 }
 
-// sweep forgets peers that there is nothing to say about.
-func (o *Overlay) sweep(now time.Time) {
+// sweep forgets peers that there is nothing to say about. One that was linked and
+// never came into the view is gone with its link.
+func (o *Overlay) sweep(now time.Time, out *Output) {
 	o.peers = slices.DeleteFunc(o.peers, func(p *peer) bool {
-		switch p.path {
-		case untried:
-			return true
-		case broken:
-			return !p.pinned() && !now.Before(p.retry)
+		if p.path != untried && (p.path != broken || p.pinned() || now.Before(p.retry)) {
+			return false
 		}
-		return false
+		if p.met && p.state == wire.Joining && o.view.get(p.id) == nil {
+			out.news(NodeGone, p.id)
+		}
+		return true
 	})
 }
 

@@ -75,7 +75,7 @@ func TestLongLinksAreSpreadEvenlyAndKept(t *testing.T) {
 	for i := 1; i <= longLinks; i++ {
 		near := false
 		for off := -8; off <= 8; off++ {
-			near = near || o.Linked(ids[(at+i*30+off+990)%990])
+			near = near || o.Linked(ids[(at+(4*i-1)*30/4+off+990)%990])
 		}
 		if !near {
 			t.Errorf("no link near place %d", i)

@@ -45,7 +45,7 @@ type Drop struct {
 // News is what the packages above should know.
 type News struct {
 	Kind NewsKind
-	ID   ring.ID // whom it is about; of nobody for those about the view or this node
+	ID   ring.ID // whom it is about; nobody's if it is the view or this node
 }
 
 // A NewsKind says what the News are.
@@ -59,14 +59,15 @@ const (
 	ViewChanged                      // owners may be others than before
 	StateChanged                     // of this node
 	Alone                            // this node is Active and knows of no other
+	Mourned                          // this node was held for dead: what it said has to be said again
 )
 
 // String returns the kind as words.
 func (k NewsKind) String() string {
-	if k < NodeJoined || k > Alone {
+	if k < NodeJoined || k > Mourned {
 		return "unknown news"
 	}
-	return [...]string{"node joined", "node leaving", "node gone", "view changed", "state changed", "alone"}[k-NodeJoined]
+	return [...]string{"node joined", "node leaving", "node gone", "view changed", "state changed", "alone", "mourned"}[k-NodeJoined]
 }
 
 func (out *Output) send(to ring.ID, m wire.Message) {

@@ -68,7 +68,7 @@ func New(now time.Time, c Config) *Overlay {
 	o := &Overlay{
 		self: c.Self, addrs: c.Addrs, budget: c.Budget, drain: c.Drain,
 		rng:  rand.New(rand.NewPCG(c.Seed, c.Self.Lo)),
-		last: now,
+		last: now, due: now,
 	}
 	if o.budget == 0 {
 		o.budget = DefaultBudget
@@ -87,7 +87,7 @@ func (o *Overlay) Up(now time.Time, link Peer, out *Output) {
 	p := o.peers.add(link.ID)
 	p.move(now, linked)
 	o.moved = true
-	p.state, p.dialled = link.State, link.Dialled
+	p.state, p.dialled, p.met = link.State, link.Dialled, true
 	p.seen, p.needed, p.verdict, p.failures = now, now, time.Time{}, 0
 	p.asked, p.answered, p.lists = 0, false, false
 	if len(link.Addrs) > 0 {
@@ -105,8 +105,8 @@ func (o *Overlay) Down(now time.Time, id ring.ID, out *Output) {
 	o.wake(now, out)
 	if p := o.peers.find(id); p != nil && p.path == linked {
 		o.lost(now, p)
-		o.settle(now, out)
 	}
+	o.settle(now, out)
 }
 
 // DialFailed tells that no link came of a Dial.
@@ -114,8 +114,8 @@ func (o *Overlay) DialFailed(now time.Time, id ring.ID, out *Output) {
 	o.wake(now, out)
 	if p := o.peers.find(id); p != nil && p.path == dialling {
 		o.fail(now, p)
-		o.settle(now, out)
 	}
+	o.settle(now, out)
 }
 
 // Receive tells of a message of the overlay's from a node, which is the origin

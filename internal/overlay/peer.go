@@ -29,6 +29,7 @@ type peer struct {
 	since   time.Time // of path
 	via     ring.ID   // who reaches an indirect one
 	dialled bool      // the link was dialled from here
+	met     bool      // there was a link
 
 	// Links: what it is needed for.
 	leaf, long bool

@@ -98,6 +98,14 @@ func Scenarios(size int) []Scenario {
 			faults(Fault{Kind: Kill, Share: 0.9})(s)
 			s.Recovery, s.Wrong = 15*time.Second, 1.4e-2
 		}),
+		with("crash-50", "half of the hosts die at once, and nobody says so", func(s *Scenario) {
+			faults(Fault{Kind: Crash, Share: 0.5})(s)
+			s.Recovery = 15 * time.Second
+		}),
+		with("wan-kill-50", "half of the processes die at once, at 60 ms", func(s *Scenario) {
+			faults(Fault{Kind: Kill, Share: 0.5})(s)
+			s.Network, s.Recovery = wan, 6*time.Second
+		}),
 		with("kill-1", "one process dies", func(s *Scenario) {
 			faults(Fault{Kind: Kill, Count: 1})(s)
 			s.Gone = 3 * time.Second
