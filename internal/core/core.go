@@ -1,16 +1,20 @@
 // Package core is the control plane of a node: one deterministic state machine
-// that decides which connection is a member of which name. It is pure: events
-// come in as calls, what follows from them goes out as data, and nothing in it
-// reads a clock, starts a goroutine or touches a socket. It never holds
-// payload. Not safe for concurrent use: one loop owns it.
-//
-// A node alone on its host needs no more than the registrations of its own
-// programs; what other nodes know comes to it through the same output.
+// that decides which connection is a member of which name, and stacks what nodes
+// know of each other: overlay, who there is, and directory, who has members of a
+// name. It is pure: events come in as calls, what follows from them goes out as
+// data, and nothing in it reads a clock, starts a goroutine or touches a socket. It
+// never holds payload. Not safe for concurrent use: one loop owns it.
 package core
 
 import (
 	"errors"
 	"fmt"
+	"time"
+
+	"github.com/project-iris/iris/internal/directory"
+	"github.com/project-iris/iris/internal/overlay"
+	"github.com/project-iris/iris/internal/ring"
+	"github.com/project-iris/iris/internal/wire"
 )
 
 // MaxNames is how many names one connection may be a member of.
@@ -23,11 +27,11 @@ var (
 )
 
 // A Kind says what a name is the name of; the two have a name space each.
-type Kind byte
+type Kind = wire.Kind
 
 const (
-	Cluster Kind = 1
-	Topic   Kind = 2
+	Cluster = wire.Cluster
+	Topic   = wire.Topic
 )
 
 // A Conn names a connection for the life of the process.
@@ -41,13 +45,72 @@ type Change struct {
 	Join bool
 }
 
-// Output is what follows from an event, in order. The caller reuses it.
-type Output struct{ Changes []Change }
+// Output is what follows from an event, each list in order. The caller reuses it.
+type Output struct {
+	Changes []Change         // of the programs of this node
+	Steps   []directory.Step // of names that are watched, or published to
+	News    []overlay.News   // of the network
+	Data    []Data           // for the data plane
+	Send    []Send           // over links
+	Dial    []overlay.Dial
+	Drop    []overlay.Drop
+}
+
+// Reset empties out and keeps its memory.
+func (out *Output) Reset() {
+	clear(out.Changes)
+	clear(out.Data)
+	clear(out.Send)
+	clear(out.Dial)
+	*out = Output{out.Changes[:0], out.Steps[:0], out.News[:0], out.Data[:0], out.Send[:0], out.Dial[:0], out.Drop[:0]}
+}
+
+// Data is a message for the data plane that came over a control connection.
+type Data struct {
+	From ring.ID
+	Msg  wire.Message
+}
+
+// A Send is a control frame for a node that is linked: it goes to Target through
+// it, if that is set.
+type Send struct {
+	To     ring.ID
+	Origin ring.ID
+	Target ring.ID
+	Hops   byte
+	Msg    wire.Message
+}
+
+// Config is what a Core starts with. With no Network the node is alone for good:
+// nothing is told to others, and nothing costs anything for them.
+type Config struct {
+	Limit   int // connections at most
+	Network string
+	Self    ring.ID
+	Addrs   []wire.Addr   // where other nodes may dial this one
+	Seed    uint64        // of all random choices
+	Links   int           // at most
+	Workers int           // how many requests this node can work on at once
+	Drain   time.Duration // how long draining may take
+}
 
 // Core is the control plane's state.
 type Core struct {
-	limit int
+	Config
+	Lost uint64 // control messages for nodes that cannot be reached
+
 	conns map[Conn]*conn
+	names map[title]int // members of this node
+
+	overlay   *overlay.Overlay // nil: alone for good
+	directory *directory.Directory
+	ring      overlay.Output // reused
+	dir       directory.Output
+}
+
+type title struct {
+	kind Kind
+	name string
 }
 
 // conn is what one connection is registered for.
@@ -57,27 +120,32 @@ type conn struct {
 	index   map[string]int
 }
 
-// New returns a core that takes limit connections.
-func New(limit int) *Core {
-	return &Core{limit: limit, conns: make(map[Conn]*conn)}
+// New returns a core without connections, of a node that knows no other.
+func New(now time.Time, c Config) *Core {
+	core := &Core{Config: c, conns: make(map[Conn]*conn), names: make(map[title]int)}
+	if c.Network != "" {
+		core.overlay = overlay.New(now, overlay.Config{Self: c.Self, Addrs: c.Addrs, Seed: c.Seed, Budget: c.Links, Drain: c.Drain})
+		core.directory = directory.New(now, c.Self, c.Seed, core.overlay)
+	}
+	return core
 }
 
 // Attach registers a new connection, as a member of cluster unless that is
 // empty.
-func (c *Core) Attach(id Conn, cluster string, out *Output) error {
-	if len(c.conns) >= c.limit {
+func (c *Core) Attach(now time.Time, id Conn, cluster string, out *Output) error {
+	if len(c.conns) >= c.Limit {
 		return ErrTooMany
 	}
 	c.conns[id] = &conn{cluster: cluster}
 	if cluster != "" {
-		out.Changes = append(out.Changes, Change{Cluster, cluster, id, true})
+		c.change(now, Change{Cluster, cluster, id, true}, out)
 	}
 	return nil
 }
 
 // Subscribe makes the connection a member of topic. It reports false when it
 // was one (R18).
-func (c *Core) Subscribe(id Conn, topic string, out *Output) (bool, error) {
+func (c *Core) Subscribe(now time.Time, id Conn, topic string, out *Output) (bool, error) {
 	s := c.conns[id]
 	if s == nil {
 		return false, nil
@@ -93,12 +161,12 @@ func (c *Core) Subscribe(id Conn, topic string, out *Output) (bool, error) {
 	}
 	s.index[topic] = len(s.topics)
 	s.topics = append(s.topics, topic)
-	out.Changes = append(out.Changes, Change{Topic, topic, id, true})
+	c.change(now, Change{Topic, topic, id, true}, out)
 	return true, nil
 }
 
 // Unsubscribe ends a membership. It reports false when there was none (R19).
-func (c *Core) Unsubscribe(id Conn, topic string, out *Output) bool {
+func (c *Core) Unsubscribe(now time.Time, id Conn, topic string, out *Output) bool {
 	s := c.conns[id]
 	if s == nil {
 		return false
@@ -113,23 +181,43 @@ func (c *Core) Unsubscribe(id Conn, topic string, out *Output) bool {
 	s.topics[last] = ""
 	s.topics = s.topics[:last]
 	delete(s.index, topic)
-	out.Changes = append(out.Changes, Change{Topic, topic, id, false})
+	c.change(now, Change{Topic, topic, id, false}, out)
 	return true
 }
 
 // Detach ends every membership of the connection and forgets it.
-func (c *Core) Detach(id Conn, out *Output) {
+func (c *Core) Detach(now time.Time, id Conn, out *Output) {
 	s := c.conns[id]
 	if s == nil {
 		return
 	}
 	delete(c.conns, id)
 	if s.cluster != "" {
-		out.Changes = append(out.Changes, Change{Cluster, s.cluster, id, false})
+		c.change(now, Change{Cluster, s.cluster, id, false}, out)
 	}
 	for _, t := range s.topics {
-		out.Changes = append(out.Changes, Change{Topic, t, id, false})
+		c.change(now, Change{Topic, t, id, false}, out)
 	}
+}
+
+// change notes who became or ceased to be a member; the first member of a name and
+// the last one are for other nodes to know.
+func (c *Core) change(now time.Time, ch Change, out *Output) {
+	out.Changes = append(out.Changes, ch)
+	if c.overlay == nil {
+		return
+	}
+	t := title{ch.Kind, ch.Name}
+	if ch.Join {
+		c.names[t]++
+	} else if c.names[t]--; c.names[t] == 0 {
+		delete(c.names, t)
+	}
+	if c.State() == wire.InLeaving {
+		return // what members there are serves this node only
+	}
+	c.directory.SetLocal(now, c.Key(ch.Kind, ch.Name), c.names[t], c.Workers, &c.dir)
+	c.collect(now, out)
 }
 
 // Len returns how many connections are attached.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // String makes changes readable in tests: +c:name@conn, -t:name@conn.
@@ -32,11 +33,11 @@ func (o *Output) take() string {
 
 func TestRegistrations(t *testing.T) {
 	attach := func(id Conn, cluster string) func(*Core, *Output) any {
-		return func(c *Core, out *Output) any { return c.Attach(id, cluster, out) }
+		return func(c *Core, out *Output) any { return c.Attach(time.Time{}, id, cluster, out) }
 	}
 	subscribe := func(id Conn, topic string) func(*Core, *Output) any {
 		return func(c *Core, out *Output) any {
-			fresh, err := c.Subscribe(id, topic, out)
+			fresh, err := c.Subscribe(time.Time{}, id, topic, out)
 			if err != nil {
 				return err
 			}
@@ -44,12 +45,12 @@ func TestRegistrations(t *testing.T) {
 		}
 	}
 	unsubscribe := func(id Conn, topic string) func(*Core, *Output) any {
-		return func(c *Core, out *Output) any { return c.Unsubscribe(id, topic, out) }
+		return func(c *Core, out *Output) any { return c.Unsubscribe(time.Time{}, id, topic, out) }
 	}
 	detach := func(id Conn) func(*Core, *Output) any {
-		return func(c *Core, out *Output) any { c.Detach(id, out); return nil }
+		return func(c *Core, out *Output) any { c.Detach(time.Time{}, id, out); return nil }
 	}
-	c := New(2)
+	c := New(time.Time{}, Config{Limit: 2})
 	var out Output
 	for i, step := range []struct {
 		do   func(*Core, *Output) any
@@ -95,27 +96,27 @@ func TestRegistrations(t *testing.T) {
 }
 
 func TestNamesOfOneConnectionAreLimited(t *testing.T) {
-	c := New(1)
+	c := New(time.Time{}, Config{Limit: 1})
 	var out Output
-	c.Attach(1, "a cluster does not count", &out)
+	c.Attach(time.Time{}, 1, "a cluster does not count", &out)
 	for i := range MaxNames {
-		if fresh, err := c.Subscribe(1, fmt.Sprint(i), &out); !fresh || err != nil {
+		if fresh, err := c.Subscribe(time.Time{}, 1, fmt.Sprint(i), &out); !fresh || err != nil {
 			t.Fatalf("topic %d: %v, %v", i, fresh, err)
 		}
 	}
 	out.take()
-	if _, err := c.Subscribe(1, "one more", &out); !errors.Is(err, ErrNames) || out.take() != "" {
+	if _, err := c.Subscribe(time.Time{}, 1, "one more", &out); !errors.Is(err, ErrNames) || out.take() != "" {
 		t.Fatalf("one more than %d topics: %v", MaxNames, err)
 	}
-	if fresh, err := c.Subscribe(1, "7", &out); fresh || err != nil {
+	if fresh, err := c.Subscribe(time.Time{}, 1, "7", &out); fresh || err != nil {
 		t.Fatalf("a topic it has, when full: %v, %v", fresh, err)
 	}
-	c.Unsubscribe(1, "7", &out)
-	if fresh, err := c.Subscribe(1, "one more", &out); !fresh || err != nil {
+	c.Unsubscribe(time.Time{}, 1, "7", &out)
+	if fresh, err := c.Subscribe(time.Time{}, 1, "one more", &out); !fresh || err != nil {
 		t.Fatalf("one in the place of another: %v, %v", fresh, err)
 	}
 	out.take()
-	c.Detach(1, &out)
+	c.Detach(time.Time{}, 1, &out)
 	if len(out.Changes) != MaxNames+1 {
 		t.Fatalf("%d memberships ended, want %d", len(out.Changes), MaxNames+1)
 	}
@@ -131,7 +132,7 @@ func run(t *testing.T, seed uint64) []string {
 		conn Conn
 	}
 	r := rand.New(rand.NewPCG(seed, 1))
-	c := New(limit)
+	c := New(time.Time{}, Config{Limit: limit})
 	attached := make(map[Conn]bool)
 	members := make(map[membership]bool)
 	var out Output
@@ -146,7 +147,7 @@ func run(t *testing.T, seed uint64) []string {
 			if r.IntN(3) == 0 {
 				name = ""
 			}
-			if err := c.Attach(last, name, &out); (err == nil) != (len(attached) < limit) {
+			if err := c.Attach(time.Time{}, last, name, &out); (err == nil) != (len(attached) < limit) {
 				t.Fatalf("seed %d: Attach beside %d: %v", seed, len(attached), err)
 			} else if err == nil {
 				attached[last] = true
@@ -155,7 +156,7 @@ func run(t *testing.T, seed uint64) []string {
 				t.Fatalf("seed %d: Attach to %q changed %v", seed, name, out.Changes)
 			}
 		case 1:
-			c.Detach(id, &out)
+			c.Detach(time.Time{}, id, &out)
 			delete(attached, id)
 			n := 0
 			for m := range members {
@@ -168,12 +169,12 @@ func run(t *testing.T, seed uint64) []string {
 			}
 		case 2, 3, 4, 5:
 			want := attached[id] && !members[membership{Topic, name, id}]
-			if got, err := c.Subscribe(id, name, &out); got != want || err != nil {
+			if got, err := c.Subscribe(time.Time{}, id, name, &out); got != want || err != nil {
 				t.Fatalf("seed %d: Subscribe = %v, %v; want %v", seed, got, err, want)
 			}
 		default:
 			want := members[membership{Topic, name, id}]
-			if got := c.Unsubscribe(id, name, &out); got != want {
+			if got := c.Unsubscribe(time.Time{}, id, name, &out); got != want {
 				t.Fatalf("seed %d: Unsubscribe = %v, want %v", seed, got, want)
 			}
 		}

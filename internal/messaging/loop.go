@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/project-iris/iris/internal/core"
+	"github.com/project-iris/iris/internal/directory"
 	"github.com/project-iris/iris/internal/queue"
 	"github.com/project-iris/iris/internal/ring"
 	"github.com/project-iris/iris/internal/wire"
@@ -27,7 +28,7 @@ type interest struct {
 // Asks is what the data plane wants of the control plane, in order. The caller
 // reuses it.
 type Asks struct {
-	Watch, Unwatch []Title     // names whose member nodes are to be told, or no longer
+	Watch, Unwatch []wire.Name // names whose member nodes are to be told, or no longer
 	Published      []wire.Name // names that were published to since their last check
 	Left           []Absence   // nodes that turned out to have no member of a name
 	Unwanted       []Absence   // nodes that publish to a name in vain
@@ -39,30 +40,15 @@ func (a *Asks) Reset() {
 	*a = Asks{a.Watch[:0], a.Unwatch[:0], a.Published[:0], a.Left[:0], a.Unwanted[:0], a.Wanted[:0]}
 }
 
-// A Title is a name as programs know it.
-type Title struct {
-	Kind core.Kind
-	Name string
-}
-
 // An Absence is a node without members of a name.
 type Absence struct {
 	Name wire.Name
 	Node ring.ID
 }
 
-// A Membership is what the control plane says of a node and a name: it has
-// members, or no longer.
-type Membership struct {
-	Name    wire.Name
-	Node    ring.ID
-	Members int // 0: none
-	Workers int
-}
-
 // Key returns what stands for a name between nodes.
 func (p *Plane) Key(k core.Kind, name string) wire.Name {
-	return wire.Name{Kind: wire.Kind(k), Key: ring.Key(p.network, byte(k), name, 0)}
+	return wire.Name{Kind: k, Key: ring.Key(p.network, byte(k), name, 0)}
 }
 
 // Register makes the connection known to the loop's side, before core's word
@@ -286,38 +272,39 @@ func (p *Plane) watch(now time.Time, k core.Kind, name string, asks *Asks) {
 		if cl := p.shard(name).clusters[name]; k == core.Cluster && cl != nil {
 			cl.watched.Store(true)
 		}
-		asks.Watch = append(asks.Watch, Title{k, name})
+		asks.Watch = append(asks.Watch, key)
 	}
 	i.last = now
 }
 
-// Members applies what the control plane says of other nodes' members. Loop.
-func (p *Plane) Members(now time.Time, b *queue.Batch, ms []Membership, asks *Asks) {
-	for _, m := range ms {
-		i := p.names[m.Name]
-		if i == nil {
-			continue
-		}
-		if m.Members > 0 {
-			i.nodes[m.Node] = m.Workers
-			p.joinNode(b, i, m)
-			if p.Peer(m.Node).linked() == nil {
-				asks.Wanted = append(asks.Wanted, m.Node)
-			}
-		} else if _, ok := i.nodes[m.Node]; ok {
-			delete(i.nodes, m.Node)
-			p.leaveNode(i, m.Name, p.Peer(m.Node))
-		}
+// Member applies what the control plane says of another node's members of a name.
+// The next publish shows it. Loop.
+func (p *Plane) Member(b *queue.Batch, m directory.Change, asks *Asks) {
+	i := p.names[m.Name]
+	if i == nil {
+		return
 	}
-	p.publish()
-	for _, m := range ms {
-		if i := p.names[m.Name]; i != nil && m.Members > 0 && m.Name.Kind == wire.Cluster {
-			p.unpark(now, b, i.name)
+	if m.Members > 0 {
+		i.nodes[m.Node] = m.Workers
+		p.joinNode(b, i, m)
+		if p.Peer(m.Node).linked() == nil {
+			asks.Wanted = append(asks.Wanted, m.Node)
 		}
+	} else if _, ok := i.nodes[m.Node]; ok {
+		delete(i.nodes, m.Node)
+		p.leaveNode(i, m.Name, p.Peer(m.Node))
 	}
 }
 
-func (p *Plane) joinNode(b *queue.Batch, i *interest, m Membership) {
+// Found hands the calls that wait for a name to the nodes that have turned out to
+// have members. Loop.
+func (p *Plane) Found(now time.Time, b *queue.Batch, name wire.Name) {
+	if i := p.names[name]; i != nil && name.Kind == wire.Cluster {
+		p.unpark(now, b, i.name)
+	}
+}
+
+func (p *Plane) joinNode(b *queue.Batch, i *interest, m directory.Change) {
 	peer := p.Peer(m.Node)
 	if m.Name.Kind == wire.Topic {
 		t := p.shard(i.name).topics[i.name]
@@ -477,7 +464,7 @@ func (p *Plane) sweep(now time.Time, asks *Asks) {
 		}
 		delete(p.names, key)
 		kind := core.Kind(key.Kind)
-		asks.Unwatch = append(asks.Unwatch, Title{kind, i.name})
+		asks.Unwatch = append(asks.Unwatch, key)
 		if kind == core.Cluster && cl != nil {
 			cl.watched.Store(false)
 		}

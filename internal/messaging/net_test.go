@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/project-iris/iris/internal/core"
+	"github.com/project-iris/iris/internal/directory"
 	"github.com/project-iris/iris/internal/queue"
 	"github.com/project-iris/iris/internal/ring"
 	"github.com/project-iris/iris/internal/wheel"
@@ -161,24 +162,28 @@ func (h *host) controlled(from *host, m wire.Message) {
 // ask answers what a plane asks of the control plane.
 func (h *host) ask(asks *Asks) {
 	net := h.net
-	for _, t := range asks.Watch {
-		key := h.plane.Key(t.Kind, t.Name)
+	for _, key := range asks.Watch {
 		h.watch[key] = true
-		var ms []Membership
 		for _, o := range net.nodes {
 			if n := net.names[key][o]; n > 0 && o != h {
-				ms = append(ms, Membership{Name: key, Node: o.id, Members: n, Workers: 2})
+				h.tell(directory.Change{Name: key, Node: o.id, Members: n, Workers: 2})
 			}
 		}
-		h.plane.Members(net.now, &h.b, ms, &Asks{})
 	}
-	for _, t := range asks.Unwatch {
-		delete(h.watch, h.plane.Key(t.Kind, t.Name))
+	for _, key := range asks.Unwatch {
+		delete(h.watch, key)
 	}
 	for _, name := range asks.Published {
 		h.plane.Checked(name)
 		h.plane.Confirmed(name, &Asks{})
 	}
+}
+
+// tell has the control plane of a host say something of another's members.
+func (h *host) tell(c directory.Change) {
+	h.plane.Member(&h.b, c, &Asks{})
+	h.plane.publish()
+	h.plane.Found(h.net.now, &h.b, c.Name)
 }
 
 // attend plays the loop of a host.
@@ -250,7 +255,7 @@ func (h *host) join(p *program, kind core.Kind, name string, join bool) {
 	n := h.net.names[key][h]
 	for _, o := range h.net.nodes {
 		if o != h && o.watch[key] && !o.dead {
-			o.plane.Members(h.net.now, &o.b, []Membership{{Name: key, Node: h.id, Members: n, Workers: 2}}, &Asks{})
+			o.tell(directory.Change{Name: key, Node: h.id, Members: n, Workers: 2})
 		}
 	}
 	h.net.settle()

@@ -38,7 +38,7 @@ func newTown(t *testing.T) *town {
 		attend: make(chan struct{}, 1),
 		tick:   make(chan struct{}, 1),
 		tasks:  make(chan func()),
-		core:   core.New(1 << 20),
+		core:   core.New(start, core.Config{Limit: 1 << 20}),
 	}
 	w.plane = New(Config{Timers: wheel.NewTimers(start, func() { poke(w.tick) }), Budget: w.budget, Wake: func() { poke(w.attend) }})
 	return w
@@ -117,7 +117,7 @@ func (w *town) citizen(r *rand.Rand, cluster string) *citizen {
 	c.Early = r.IntN(4) == 0
 	w.do(func() {
 		w.plane.Register(c.Conn)
-		w.core.Attach(c.ID, cluster, &w.out)
+		w.core.Attach(start, c.ID, cluster, &w.out)
 	})
 	return c
 }
@@ -206,9 +206,9 @@ func (c *citizen) live(steps int) {
 			sub := c.r.IntN(2) == 0
 			c.w.do(func() {
 				if sub {
-					c.w.core.Subscribe(c.ID, topic, &c.w.out)
+					c.w.core.Subscribe(start, c.ID, topic, &c.w.out)
 				} else {
-					c.w.core.Unsubscribe(c.ID, topic, &c.w.out)
+					c.w.core.Unsubscribe(start, c.ID, topic, &c.w.out)
 				}
 			})
 		}
@@ -221,7 +221,7 @@ func (c *citizen) live(steps int) {
 
 // close ends c, as the relay does.
 func (c *citizen) close() {
-	c.w.do(func() { c.w.core.Detach(c.ID, &c.w.out) })
+	c.w.do(func() { c.w.core.Detach(start, c.ID, &c.w.out) })
 	c.seal()
 	c.Close(c.w.now(), &c.b)
 	c.w.do(func() { c.w.plane.Forget(c.Conn) })
@@ -290,7 +290,7 @@ func TestManyConnectionsAtOnce(t *testing.T) {
 
 	rest := world{t: t, plane: w.plane, budget: w.budget, now: w.now()}
 	for _, c := range cs {
-		w.core.Detach(c.ID, &w.out)
+		w.core.Detach(start, c.ID, &w.out)
 		w.plane.Apply(rest.now, &rest.b, w.out.Changes)
 		w.out.Changes = w.out.Changes[:0]
 		c.seal()

@@ -40,7 +40,7 @@ type world struct {
 
 func newWorld(t testing.TB, memory int64) *world {
 	w := &world{
-		t: t, core: core.New(100_000), l: memnet.Listen("relay"),
+		t: t, core: core.New(time.Now(), core.Config{Limit: 100_000}), l: memnet.Listen("relay"),
 		attend: make(chan struct{}, 1), tick: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	signal := func(c chan struct{}) {
@@ -97,8 +97,8 @@ func (w *world) turn(f func(now time.Time)) {
 }
 
 func (w *world) Attach(c *messaging.Conn) (err error) {
-	w.turn(func(time.Time) {
-		if err = w.core.Attach(c.ID, c.Cluster, &w.out); err == nil {
+	w.turn(func(now time.Time) {
+		if err = w.core.Attach(now, c.ID, c.Cluster, &w.out); err == nil {
 			w.plane.Register(c)
 		}
 	})
@@ -106,17 +106,17 @@ func (w *world) Attach(c *messaging.Conn) (err error) {
 }
 
 func (w *world) Subscribe(c *messaging.Conn, topic []byte) (fresh bool, err error) {
-	w.turn(func(time.Time) { fresh, err = w.core.Subscribe(c.ID, string(topic), &w.out) })
+	w.turn(func(now time.Time) { fresh, err = w.core.Subscribe(now, c.ID, string(topic), &w.out) })
 	return fresh, err
 }
 
 func (w *world) Unsubscribe(c *messaging.Conn, topic []byte) (had bool, err error) {
-	w.turn(func(time.Time) { had = w.core.Unsubscribe(c.ID, string(topic), &w.out) })
+	w.turn(func(now time.Time) { had = w.core.Unsubscribe(now, c.ID, string(topic), &w.out) })
 	return had, nil
 }
 
 func (w *world) Detach(c *messaging.Conn) {
-	w.turn(func(time.Time) { w.core.Detach(c.ID, &w.out) })
+	w.turn(func(now time.Time) { w.core.Detach(now, c.ID, &w.out) })
 	w.turn(func(time.Time) { w.plane.Forget(c) })
 }
 

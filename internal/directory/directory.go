@@ -1,0 +1,293 @@
+// Package directory knows which nodes have members of a name. What is known of a
+// name is kept by its root, the node closest to the name's key, and a few replicas
+// beside it; member nodes announce themselves to them, and whoever uses the name
+// asks the root once and is told of changes (docs/messaging.md).
+//
+// It holds no names, only their keys, and decides nothing about who owns a key: the
+// overlay does. Everything in it is pure.
+package directory
+
+import (
+	"cmp"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/project-iris/iris/internal/ring"
+	"github.com/project-iris/iris/internal/wire"
+)
+
+const (
+	tombstone    = 60 * time.Second       // how long it is remembered that a node has no members
+	lease        = 60 * time.Second       // of a watcher
+	renewal      = 20 * time.Second       // of a watch, well within the lease
+	former       = 60 * time.Second       // how long a list is kept that is no longer ours
+	incomplete   = 10 * time.Second       // how long a new root may not know all
+	patience     = 200 * time.Millisecond // until something unanswered is sent again; doubles
+	mostPatience = 5 * time.Second
+	redirectWait = 100 * time.Millisecond // after too many redirects
+	maxRedirects = 4
+	checkEvery   = 10 * time.Millisecond
+	maxWatchers  = 4096
+	maxEntries   = 1024 // of one list that are told
+	perMessage   = 400  // names in one message
+)
+
+// A Ring says who owns what; overlay.Overlay is one.
+type Ring interface {
+	State() wire.State
+	Owner(key ring.ID) ring.ID
+	Replicas(key ring.ID) []ring.ID
+	Knows(id ring.ID) bool
+	Addrs(id ring.ID) []wire.Addr
+}
+
+// Output is what is to be done after a call. Calls append to it; whoever carries it
+// out resets it.
+type Output struct {
+	Send  []Send
+	Steps []Step // to be applied in this order
+}
+
+// Reset empties out and keeps its memory.
+func (out *Output) Reset() {
+	clear(out.Send)
+	*out = Output{out.Send[:0], out.Steps[:0]}
+}
+
+// A Step is what happened to a name that is watched, or published to.
+type Step struct {
+	What What
+	Change
+}
+
+// What a Step is.
+type What byte
+
+const (
+	Changed   What = iota // a node has members, or none any more
+	Checked               // a check leaves that covers all that was published so far
+	Confirmed             // it was answered by a root that knows all, and all it said has been a Step
+)
+
+func (out *Output) step(w What, c Change) { out.Steps = append(out.Steps, Step{w, c}) }
+
+// A Send is a message for another node.
+type Send struct {
+	To  ring.ID
+	Msg wire.Message
+}
+
+// A Change is what a watched name's root says of another node; 0 members: it has
+// none any more.
+type Change struct {
+	Name             wire.Name
+	Node             ring.ID
+	Members, Workers int
+}
+
+// Stats counts what went another way than the straight one.
+type Stats struct {
+	Redirects, RedirectLimits, Incomplete, WatchersDropped, Unwanted, Overflow uint64
+}
+
+// A Directory is one node's part of it. Not safe for concurrent use; times must not
+// go backwards.
+type Directory struct {
+	Stats Stats
+
+	self ring.ID
+	ring Ring
+	rng  *rand.Rand
+	seq  uint64 // of announcements
+
+	local   map[wire.Name]*local // what this node announces
+	pending []*pending           // announcements not acknowledged
+	lists   map[wire.Name]*list  // what others announced to this node
+	watched map[wire.Name]*watch // what this node wants to know
+	checks  map[ring.ID]*check   // by root
+	query   uint32
+
+	swept time.Time
+}
+
+// New returns a directory that knows nothing. The seed is of its jitter, and of the
+// epochs of the lists it becomes root of.
+func New(now time.Time, self ring.ID, seed uint64, r Ring) *Directory {
+	return &Directory{
+		self: self, ring: r, rng: rand.New(rand.NewPCG(seed, self.Lo)),
+		local:   make(map[wire.Name]*local),
+		lists:   make(map[wire.Name]*list),
+		watched: make(map[wire.Name]*watch),
+		checks:  make(map[ring.ID]*check),
+		swept:   now,
+	}
+}
+
+func compareNames(a, b wire.Name) int {
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), a.Key.Compare(b.Key))
+}
+
+// sorted returns the keys of a map of names in order.
+func sorted[V any](m map[wire.Name]V) []wire.Name {
+	return slices.SortedFunc(maps.Keys(m), compareNames) //iris:unordered sorted here
+}
+
+func sortedIDs[V any](m map[ring.ID]V) []ring.ID {
+	return slices.SortedFunc(maps.Keys(m), ring.ID.Compare) //iris:unordered sorted here
+}
+
+// send sends a message; to this node itself it is received at once.
+func (d *Directory) send(now time.Time, to ring.ID, m wire.Message, out *Output) {
+	if to == d.self {
+		d.Receive(now, d.self, m, out)
+		return
+	}
+	out.Send = append(out.Send, Send{to, m})
+}
+
+// Receive takes a message of the directory's from a node. Others are ignored.
+func (d *Directory) Receive(now time.Time, from ring.ID, m wire.Message, out *Output) {
+	switch m := m.(type) {
+	case wire.Announce:
+		d.announced(now, from, m, out)
+	case wire.Announced:
+		d.acknowledged(now, from, m)
+	case wire.Resolve:
+		d.resolve(now, from, m, out)
+	case wire.Members:
+		d.members(now, from, m, out)
+	case wire.Redirect:
+		d.redirected(now, from, m, out)
+	case wire.Check:
+		d.check(now, from, m, out)
+	case wire.Checked:
+		d.checked(now, from, m, out)
+	case wire.Replicate:
+		d.replicate(now, from, m, out)
+	case wire.Unwanted:
+		d.unwanted(now, from, m, out)
+	}
+}
+
+// Advance does what is due.
+func (d *Directory) Advance(now time.Time, out *Output) {
+	d.repeat(now, out)
+	d.push(now, out)
+	d.ask(now, out)
+	d.sendChecks(now, out)
+	d.sweep(now)
+}
+
+// Next returns when Advance is due; the zero time says never.
+func (d *Directory) Next() time.Time {
+	at := d.swept.Add(tombstone)
+	sooner := func(t time.Time) {
+		if !t.IsZero() && t.Before(at) {
+			at = t
+		}
+	}
+	for _, p := range d.pending {
+		sooner(p.at)
+	}
+	for _, l := range d.lists { //iris:unordered a minimum
+		sooner(l.pushAt)
+	}
+	for _, w := range d.watched { //iris:unordered a minimum
+		sooner(w.at)
+	}
+	for _, c := range d.checks { //iris:unordered a minimum
+		sooner(c.due())
+	}
+	return at
+}
+
+// ViewChanged tells that owners may be others than before.
+func (d *Directory) ViewChanged(now time.Time, out *Output) {
+	for _, name := range sorted(d.lists) {
+		d.settleList(now, name, d.lists[name], out)
+	}
+	d.announceAll(now, out)
+	for _, name := range sorted(d.watched) {
+		if w := d.watched[name]; w.root != d.ring.Owner(name.Key) {
+			w.root, w.redirects, w.pause, w.at = ring.ID{}, 0, 0, now
+		}
+	}
+	for _, root := range sortedIDs(d.checks) { // names whose root is another now go to that
+		c := d.checks[root]
+		for _, name := range c.all() {
+			if d.ring.Owner(name.Key) != root {
+				c.remove(name)
+				d.Published(now, name, out)
+			}
+		}
+		if c.empty() {
+			delete(d.checks, root)
+		}
+	}
+	d.ask(now, out)
+}
+
+// Linked tells that there is a new link to a node: what was sent over the last one
+// may be lost.
+func (d *Directory) Linked(now time.Time, id ring.ID, out *Output) {
+	for _, p := range d.pending {
+		if p.to == id {
+			p.at = now
+		}
+	}
+	for _, name := range sorted(d.watched) {
+		if w := d.watched[name]; w.root == id || d.ring.Owner(name.Key) == id {
+			w.pause, w.at = 0, now
+		}
+	}
+	if c := d.checks[id]; c != nil {
+		c.lost()
+	}
+	d.Advance(now, out)
+}
+
+// NodeGone tells that a node is no more: its leases end.
+func (d *Directory) NodeGone(now time.Time, id ring.ID, out *Output) {
+	for _, name := range sorted(d.lists) {
+		l := d.lists[name]
+		delete(l.watchers, id)
+		if e := l.entries[id]; e != nil && e.Members > 0 {
+			e.Members, e.gone = 0, now
+			l.change(e)
+			d.schedule(now, l, false)
+		}
+	}
+	for _, name := range sorted(d.watched) {
+		d.watched[name].drop(name, id, out)
+	}
+	d.pending = slices.DeleteFunc(d.pending, func(p *pending) bool { return p.to == id })
+	d.push(now, out)
+}
+
+// sweep forgets what is of no use any more.
+func (d *Directory) sweep(now time.Time) {
+	if now.Sub(d.swept) < tombstone {
+		return
+	}
+	d.swept = now
+	for name, l := range d.lists { //iris:unordered each by itself
+		for id, e := range l.entries { //iris:unordered each by itself
+			if e.Members == 0 && now.Sub(e.gone) >= tombstone {
+				delete(l.entries, id)
+			}
+		}
+		for id, until := range l.watchers { //iris:unordered each by itself
+			if now.After(until) {
+				delete(l.watchers, id)
+			}
+		}
+		switch {
+		case l.role == none && now.Sub(l.since) >= former:
+			delete(d.lists, name)
+		case len(l.entries) == 0 && len(l.watchers) == 0 && now.Sub(l.used) >= former:
+			delete(d.lists, name)
+		}
+	}
+}

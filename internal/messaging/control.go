@@ -1,0 +1,118 @@
+package messaging
+
+import (
+	"time"
+
+	"github.com/project-iris/iris/internal/core"
+	"github.com/project-iris/iris/internal/directory"
+	"github.com/project-iris/iris/internal/overlay"
+	"github.com/project-iris/iris/internal/queue"
+	"github.com/project-iris/iris/internal/wire"
+)
+
+// A Loop is a control plane and a data plane that act on each other: what a node's
+// control loop owns, in the daemon and in a simulation. Whoever calls the core does so
+// with Out, and then Settle.
+type Loop struct {
+	Core  *core.Core
+	Plane *Plane
+	Out   core.Output
+	asks  Asks
+}
+
+// Settle has each plane do what the other wants, until neither wants anything more.
+// What Out then holds, messages and dials and what is for the data plane of tunnels,
+// is the caller's to carry out and to reset.
+func (l *Loop) Settle(now time.Time, b *queue.Batch) {
+	changes, steps, news := 0, 0, 0
+	for {
+		out := &l.Out
+		l.Plane.Attend(now, b, &l.asks)
+		if l.obey(now); changes == len(out.Changes) && steps == len(out.Steps) && news == len(out.News) {
+			break
+		}
+		for _, n := range out.News[news:] {
+			if n.Kind == overlay.NodeGone {
+				l.Plane.NodeGone(now, b, n.ID)
+			}
+		}
+		news = len(out.News)
+		l.Plane.Alone(l.Core.Alone())
+		l.Plane.Apply(now, b, out.Changes[changes:])
+		changes = len(out.Changes)
+		l.apply(now, b, out.Steps[steps:])
+		steps = len(out.Steps)
+	}
+}
+
+// apply does what the directory said, in its order.
+func (l *Loop) apply(now time.Time, b *queue.Batch, steps []directory.Step) {
+	for _, s := range steps {
+		switch s.What {
+		case directory.Changed:
+			l.Plane.Member(b, s.Change, &l.asks)
+		case directory.Checked:
+			l.Plane.Checked(s.Name)
+		case directory.Confirmed:
+			l.Plane.Confirmed(s.Name, &l.asks)
+		}
+	}
+	l.Plane.publish()
+	for _, s := range steps {
+		if s.What == directory.Changed && s.Members > 0 {
+			l.Plane.Found(now, b, s.Name)
+		}
+	}
+}
+
+// obey asks of the core what the data plane wants.
+func (l *Loop) obey(now time.Time) {
+	a, c, out := &l.asks, l.Core, &l.Out
+	for _, n := range a.Watch {
+		c.Watch(now, n, out)
+	}
+	for _, n := range a.Published {
+		c.Published(now, n, out)
+	}
+	for _, n := range a.Left {
+		c.Left(now, n.Name, n.Node, out)
+	}
+	for _, n := range a.Unwanted {
+		c.Refuse(now, n.Name, n.Node, out)
+	}
+	for _, id := range a.Wanted {
+		c.Want(now, id, out)
+	}
+	for _, n := range a.Unwatch {
+		c.Unwatch(n)
+	}
+	a.Reset()
+}
+
+// Data takes what came for the data plane over control connections: questions for
+// what was missed. It returns the rest, which is about tunnels.
+func (l *Loop) Data(b *queue.Batch) (rest []core.Data) {
+	for _, d := range l.Out.Data {
+		if m, ok := d.Msg.(wire.Nack); ok {
+			l.Plane.Nack(b, d.From, m)
+		} else {
+			rest = append(rest, d)
+		}
+	}
+	return rest
+}
+
+// Advance does what has come due in both planes.
+func (l *Loop) Advance(now time.Time, b *queue.Batch) {
+	l.Core.Advance(now, &l.Out)
+	l.Plane.Advance(now, b, &l.asks)
+}
+
+// Next returns when Advance is due; the zero time says never.
+func (l *Loop) Next(now time.Time) time.Time {
+	at := l.Core.Next()
+	if p, ok := l.Plane.Next(now); ok && (at.IsZero() || p.Before(at)) {
+		at = p
+	}
+	return at
+}
