@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -122,13 +123,10 @@ func (g *Gate) accept(l net.Listener, handle func(*Conn)) {
 	}
 }
 
-// shed closes the newest of those waiting for its descriptor, strangers first.
+// shed closes one of those waiting for its descriptor.
 func (g *Gate) shed(listener net.Addr, err error) {
 	g.mu.Lock()
-	e := g.newestStranger()
-	if e == nil && len(g.waiting) > 0 {
-		e = g.waiting[len(g.waiting)-1]
-	}
+	e := cmp.Or(g.least(false), g.least(true))
 	if e != nil {
 		g.expel(e, &Error{AcceptFiles, err})
 	}
@@ -182,7 +180,7 @@ func (g *Gate) room(e *entrant) bool {
 	if len(g.waiting) < maxWaiting {
 		return true
 	}
-	s := g.newestStranger()
+	s := g.least(false)
 	if s == nil || !e.known {
 		return false
 	}
@@ -190,14 +188,20 @@ func (g *Gate) room(e *entrant) bool {
 	return true
 }
 
-// newestStranger returns the last stranger of those waiting, or nil.
-func (g *Gate) newestStranger() *entrant {
-	for _, e := range slices.Backward(g.waiting) {
-		if !e.known {
-			return e
+// least returns who of the strangers, or of the known, is the first to make room, or
+// nil: the oldest of those who have not knocked, else the newest. It must not be the
+// newest of all: where there is no descriptor for another connection the system says
+// so even when none comes, so that everybody would be closed as soon as he came.
+func (g *Gate) least(known bool) (e *entrant) {
+	for _, w := range g.waiting {
+		if w.known == known {
+			if !w.knocked {
+				return w
+			}
+			e = w
 		}
 	}
-	return nil
+	return e
 }
 
 // expel ends the wait of e: its goroutine gets why for the reason.

@@ -50,6 +50,9 @@ func fingerprint(public crypto.PublicKey) string {
 // String returns the fingerprint, so that printing a Key never prints the secret.
 func (k *Key) String() string { return k.Fingerprint() }
 
+// GoString does as String.
+func (k *Key) GoString() string { return k.String() }
+
 // Secret returns the discovery secret of network, which must have passed
 // [CheckNetwork]. All encodings of one key give the same secret, and
 // different networks have unrelated ones.

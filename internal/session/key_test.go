@@ -118,7 +118,7 @@ func TestFingerprintIsThatOfThePublicKey(t *testing.T) {
 
 func TestPrintedKeyShowsNoSecret(t *testing.T) {
 	key := testKey(t)
-	for _, format := range []string{"%v", "%+v", "%s"} {
+	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
 		if got := fmt.Sprintf(format, key); got != key.Fingerprint() {
 			t.Errorf("Sprintf(%q) = %s, want the fingerprint", format, got)
 		}
