@@ -139,12 +139,20 @@ func (k *bulk) take(p []byte) (n int) {
 		b := copy(p[n+h:], k.body)
 		k.body = k.body[b:]
 		n += h + b
-		if len(k.head)+len(k.body) == 0 && k.done != nil {
-			k.done.body.Release()
-			k.done = nil
+		if len(k.head)+len(k.body) == 0 {
+			k.frameDone()
 		}
 	}
 	return n
+}
+
+// frameDone lets go of what the frame was made of.
+func (k *bulk) frameDone() {
+	k.head, k.body = nil, nil
+	if k.done != nil {
+		k.done.body.Release()
+		k.done = nil
+	}
 }
 
 // cut makes a frame of the next message whose turn it is.
@@ -166,6 +174,7 @@ func (k *bulk) cut() bool {
 			return true
 		}
 		k.done = m
+		fl.queue[0] = nil
 		if fl.queue = fl.queue[1:]; len(fl.queue) > 0 {
 			k.flows = append(k.flows, fl)
 		} else if ofStream(&m.frame) {
@@ -235,9 +244,7 @@ func (k *bulk) discard() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.sealed, k.open = true, false
-	if k.done != nil {
-		k.done.body.Release()
-	}
+	k.frameDone()
 	for _, fl := range k.flows {
 		for _, m := range fl.queue {
 			if m.begun == 0 {
@@ -247,7 +254,7 @@ func (k *bulk) discard() {
 		}
 	}
 	slices.Sort(k.unsent)
-	k.flows, k.streams, k.head, k.body, k.done, k.bytes = nil, nil, nil, nil, nil, 0
+	k.flows, k.streams, k.bytes = nil, nil, 0
 }
 
 // unwritten reports that nothing of the message at pos was taken.

@@ -110,7 +110,12 @@ func (m *Manager) search(j *job, addrs []netip.AddrPort) error {
 		if err == nil || context.Cause(j.ctx) != nil || errors.Is(err, errFull) {
 			break
 		}
-		addrs = slices.DeleteFunc(addrs, func(a netip.AddrPort) bool { return slices.Contains(tried, a) })
+		if len(tried) == 0 {
+			break
+		}
+		// Those that keep us waiting come last now.
+		i := slices.Index(addrs, tried[len(tried)-1])
+		addrs = slices.DeleteFunc(slices.Concat(addrs[i+1:], addrs[:i]), func(a netip.AddrPort) bool { return slices.Contains(tried, a) })
 	}
 	if context.Cause(j.ctx) == errLinked {
 		return nil

@@ -44,6 +44,10 @@ type Info struct {
 // A Link is the connections to one other node. Its methods are safe for concurrent
 // use; those that send never block and never call back.
 type Link struct {
+	// Value is the handler's own: set in Up, before anything else of the link comes,
+	// and not changed after.
+	Value any
+
 	m       *Manager
 	peer    ring.ID
 	dialled bool

@@ -101,6 +101,7 @@ func (r *role) readAll(c *conn) error {
 			frames, octets = 0, 0
 		}
 		waits := !in.more
+		r.frame.Body = nil // it would keep a buffer that others may want
 		err := in.fill(c, need)
 		if errors.Is(err, os.ErrDeadlineExceeded) && r.kicked(c) {
 			continue

@@ -19,12 +19,11 @@ func (l *Link) openData() {
 		return
 	}
 	l.dialsFor(func() {
-		c, err := l.dialPatiently(wire.RoleData, false)
-		if err != nil {
+		if c, err := l.dialPatiently(wire.RoleData, false); err == nil {
+			l.carry(c)
+		} else if l.ctx.Err() == nil {
 			l.fail(NoData, err.Error())
-			return
 		}
-		l.carry(c)
 	})
 }
 
@@ -125,7 +124,7 @@ func (l *Link) renewSoon(now time.Time) {
 			l.mu.Lock()
 			l.renewing, l.control.replacing, l.data.replacing = false, false, false
 			l.mu.Unlock()
-			if err != nil {
+			if err != nil && l.ctx.Err() == nil {
 				l.m.Log.Warn("a link could not be renewed", "node", l.peer.Short(), "addr", l.addr, "error", err)
 			}
 		})
@@ -156,12 +155,12 @@ func (l *Link) renewAll() error {
 	if !carries {
 		return nil
 	}
-	if c, err = l.dialPatiently(wire.RoleData, true); err != nil {
+	if c, err = l.dialPatiently(wire.RoleData, true); err == nil {
+		l.data.replace(c)
+	} else if l.ctx.Err() == nil {
 		l.fail(NoData, err.Error())
-		return err
 	}
-	l.data.replace(c)
-	return nil
+	return err
 }
 
 // sweep does what is due now and then.

@@ -36,8 +36,10 @@ type role struct {
 	batch queue.Batch
 }
 
+// What is written at a time. The buffers of TLS on the other side grow with the
+// records and stay so: those of control connections are kept small.
 const (
-	controlWrite = 16 << 10
+	controlWrite = 4 << 10
 	dataWrite    = 64 << 10
 )
 

@@ -1,0 +1,144 @@
+package link
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/project-iris/iris/internal/queue"
+	"github.com/project-iris/iris/internal/ring"
+	"github.com/project-iris/iris/internal/wire"
+)
+
+func TestDialsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var now, most atomic.Int32
+		a := w.node(1, w.identity(), func(c *Config) {
+			c.Dial = func(ctx context.Context, _ netip.AddrPort) (net.Conn, error) {
+				n := now.Add(1)
+				defer now.Add(-1)
+				for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+				}
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+		})
+		defer a.stop()
+		const nodes = 3 * maxDials
+		for i := range nodes {
+			a.Manager.Dial(ring.ID{Hi: uint64(i + 1)}, []netip.AddrPort{addr(i)})
+			a.Manager.Dial(ring.ID{Hi: uint64(i + 1)}, []netip.AddrPort{addr(i)}) // has no effect
+		}
+		time.Sleep(3*connectLimit + time.Second)
+		if most.Load() != maxDials {
+			t.Errorf("%d dials at once, want %d", most.Load(), maxDials)
+		}
+		if n := count(a.heard(), "failed"); n != nodes {
+			t.Errorf("%d of %d failed", n, nodes)
+		}
+	})
+}
+
+func TestDeadAddressDoesNotDelayTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a, b, c := w.node(1, w.identity()), w.node(2, w.identity()), w.node(3, w.identity())
+		defer a.stop()
+		defer b.stop()
+		defer c.stop()
+		w.stuck[addr(7)] = true
+		// One that answers nothing, one where nobody listens, one of another node.
+		a.Manager.Dial(b.Identity.ID(), []netip.AddrPort{addr(7), addr(8), c.addr, b.addr})
+		time.Sleep(2 * stagger)
+		a.wantEvents("up")
+		if a.Link(b.Identity.ID()) == nil {
+			t.Error("there is no link to the node that was wanted")
+		}
+	})
+}
+
+func TestFailedAddressIsLeftAloneForLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a := w.node(1, w.identity())
+		defer a.stop()
+		var took []time.Duration
+		for range 12 {
+			start, heard := time.Now(), len(a.heard())
+			a.Manager.Dial(ring.ID{Hi: 1}, []netip.AddrPort{addr(9)})
+			for len(a.heard()) == heard {
+				time.Sleep(time.Millisecond)
+			}
+			took = append(took, time.Since(start))
+		}
+		for i, d := range took {
+			pause := time.Duration(0)
+			if i > 0 {
+				pause = min(backoffLeast<<(i-1), backoffMost)
+			}
+			if d < pause*3/4-time.Millisecond || d > pause*5/4+2*time.Millisecond {
+				t.Errorf("dial %d took %v, want about %v", i+1, d, pause)
+			}
+		}
+	})
+}
+
+func TestRoutedFrames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, a, b := linkedPair(t)
+		l := a.current()
+		var batch queue.Batch
+		send := func(typ wire.Type, size int) error {
+			f := wire.Frame{Type: typ, Flags: wire.Routed, Hops: 5, Origin: ring.ID{Hi: 1}, Target: ring.ID{Hi: 2}}
+			if typ == wire.TypePublish {
+				f.Flags |= wire.Named
+				f.Name.Kind = wire.Topic
+			}
+			err := l.SendRouted(&batch, &f, make([]byte, 8), make([]byte, size-8))
+			batch.Flush()
+			synctest.Wait()
+			return err
+		}
+		// Without a data connection only what is short, and no streams.
+		if err := send(wire.TypeReply, maxRouted); err != nil {
+			t.Error(err)
+		}
+		if send(wire.TypeReply, maxRouted+1) != ErrTooLong || send(wire.TypePublish, 20) != ErrTooLong {
+			t.Error("a frame was taken that control must not carry")
+		}
+		nack := wire.Nack{Name: wire.Name{Kind: wire.Topic}}
+		if err := l.SendRouted(&batch, &wire.Frame{Type: wire.TypeNack, Flags: wire.Routed, Hops: 1}, nil, nack.AppendBody(nil)); err != nil {
+			t.Error(err)
+		}
+		batch.Flush()
+		if len(l.conns) != 1 {
+			t.Error("a routed frame opened the data connection")
+		}
+		a.request(1, nil)
+		synctest.Wait()
+		if err := send(wire.TypeReply, 100_000); err != nil {
+			t.Error(err)
+		}
+		if err := send(wire.TypePublish, 20); err != nil {
+			t.Error(err)
+		}
+		if len(b.ctl) != 1 || b.ctl[0] != nack {
+			t.Errorf("control frames: %v", b.ctl)
+		}
+		var got []string
+		for _, r := range b.got() {
+			got = append(got, fmt.Sprintln(r.frame.Type, len(r.body), r.frame.Hops, r.frame.Origin.Hi, r.frame.Target.Hi))
+		}
+		want := []string{"REPLY 16384 5 1 2\n", "REQUEST 17 0 0 0\n", "REPLY 100000 5 1 2\n", "PUBLISH 20 5 1 2\n"}
+		if !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
