@@ -89,6 +89,7 @@ func (o *Overlay) watch(now time.Time, out *Output) {
 }
 
 func (o *Overlay) beat(now time.Time, p *peer, out *Output) {
+	o.moved = true // the next one may have to be watched too
 	o.nonce++
 	p.probe = probe{p.probe.tries + 1, o.nonce, now, now.Add(o.health.stretch(p.rtt.timeout()))}
 	out.send(p.id, wire.Beat{Nonce: o.nonce, Probe: p.probe.tries > 1})

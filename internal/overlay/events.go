@@ -138,7 +138,7 @@ func (o *Overlay) accept(now time.Time, ev *wire.Event, out *Output) {
 	if e := o.view.alive(ev.Node); e != nil {
 		before = e.kind
 		if !isLive(ev.Kind) {
-			o.graves.bury(now, e, o.rng)
+			o.graves.bury(now, e, len(o.view.live), o.rng)
 		}
 	}
 	if !o.view.put(now, ev) {
@@ -173,7 +173,10 @@ func (o *Overlay) forgetPeer(now time.Time, ev *wire.Event, out *Output) {
 	p.verdict = time.Time{}
 	if ev.Kind == wire.EventLeave {
 		o.graves.remove(ev.Node)
-	} else if p.path == linked {
+	} else {
+		if p.leaf { // others may have died too, and with them what they would have told
+			o.agenda.bringForward(&o.agenda.compare, now.Add(soon+o.jitter(2*soon)))
+		}
 		o.drop(now, p, "found dead", out)
 	}
 	if p.path != linked {

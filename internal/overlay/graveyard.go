@@ -26,9 +26,11 @@ type grave struct {
 	since time.Time
 }
 
-// bury adds a node; if there is no room it takes the place of any other.
-func (g *graveyard) bury(now time.Time, e *entry, rng *rand.Rand) {
-	if len(e.addrs) == 0 {
+// bury adds a node of a network of n; if there is no room it takes the place of
+// any other. In a large network only some do, drawn, so that not everybody calls
+// on one who comes back.
+func (g *graveyard) bury(now time.Time, e *entry, n int, rng *rand.Rand) {
+	if len(e.addrs) == 0 || rng.IntN(max(n, graves)) >= graves {
 		return
 	}
 	g.remove(e.id)

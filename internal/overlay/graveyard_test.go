@@ -62,7 +62,7 @@ func TestALoneNodeSaysSoAndComesBack(t *testing.T) {
 func TestTheGraveyardIsBoundedAndLessAndLessVisited(t *testing.T) {
 	o, ids := among(500, Config{Self: id(100)})
 	for _, i := range ids {
-		o.graves.bury(start, o.view.get(i), o.rng)
+		o.graves.bury(start, o.view.get(i), 1, o.rng)
 	}
 	if len(o.graves) != graves {
 		t.Errorf("%d graves, want %d", len(o.graves), graves)

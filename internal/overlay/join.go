@@ -174,7 +174,7 @@ func (o *Overlay) inStep() bool {
 // giveUp makes a joining node Solo again.
 func (o *Overlay) giveUp(now time.Time, out *Output) {
 	for i := range o.view.live {
-		o.graves.bury(now, &o.view.live[i], o.rng)
+		o.graves.bury(now, &o.view.live[i], len(o.view.live), o.rng)
 		out.news(NodeGone, o.view.live[i].id)
 	}
 	o.view = view{gone: o.view.gone}

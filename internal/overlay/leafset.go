@@ -13,8 +13,10 @@ const halfSet = 8
 
 // surround finds out anew who the leaves are: on each side the nearest nodes that are
 // reached, at most eight. Whoever should be one and is not linked is dialled.
-// Those that cannot be reached, nearer than the first that can, are this node's
-// to judge, as nobody is closer to them on this side.
+//
+// The first that answers is a neighbour and is watched. So are those before it,
+// whether they are silent or cannot be linked: as nobody who answers is closer to
+// them on this side, they are this node's to judge.
 func (o *Overlay) surround(now time.Time, out *Output) {
 	var joiners []ring.ID
 	for _, p := range o.peers {
@@ -38,6 +40,7 @@ func (o *Overlay) surround(now time.Time, out *Output) {
 
 func (o *Overlay) surroundSide(now time.Time, c candidates, leaves []ring.ID, out *Output) []ring.ID {
 	var failed, waiting int
+	var answers bool // some node nearer than the next
 	for c.more() {
 		id := c.next()
 		p := o.peers.find(id)
@@ -50,14 +53,15 @@ func (o *Overlay) surroundSide(now time.Time, c candidates, leaves []ring.ID, ou
 		p.leaf, p.needed = true, now
 		switch {
 		case p.reachable():
-			p.neighbour = len(leaves) == 0
+			p.neighbour = p.neighbour || !answers
+			answers = answers || p.answers()
 			leaves = append(leaves, id)
 		case p.failures > 0:
 			failed++ // so look further: a row of dead nodes is passed in growing strides
 		default:
 			waiting++
 		}
-		if len(leaves) == 0 && o.isHopeless(now, p) {
+		if !answers && o.isHopeless(now, p) {
 			o.suspect(now, p, out)
 		}
 		if len(leaves) == halfSet || len(leaves)+waiting >= halfSet+failed {

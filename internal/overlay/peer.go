@@ -33,7 +33,7 @@ type peer struct {
 
 	// Links: what it is needed for.
 	leaf, long bool
-	neighbour  bool      // the first on its side: watched
+	neighbour  bool      // nobody nearer on its side answers: watched
 	needed     time.Time // last, for anything
 	failures   int       // of dials in a row
 	retry      time.Time
@@ -59,6 +59,9 @@ type peer struct {
 // reachable reports whether it can be a leaf: there was direct contact, or others
 // vouch for it.
 func (p *peer) reachable() bool { return p.path == linked || p.path == indirect }
+
+// answers reports whether it is not long since it did.
+func (p *peer) answers() bool { return p.verdict.IsZero() && p.probe.tries < 2 }
 
 // isActive reports whether it may be asked things.
 func (p *peer) isActive() bool { return p.path == linked && p.state == wire.Active }
