@@ -201,7 +201,7 @@ func (n *Node) Connect(cluster string, h Handler) (*Client, error) {
 	}
 	n.clients[c] = struct{}{} // first, so that Close waits for it
 	n.mu.Unlock()
-	if err := (control{n}).Attach(c.conn); err != nil {
+	if err := (registry{n}).Attach(c.conn); err != nil {
 		n.relay.Ends.Full.Add(1)
 		n.forget(c)
 		close(c.done)
@@ -356,7 +356,7 @@ func (c *Client) Subscribe(topic string, handle func(event []byte)) error {
 	c.topics[topic] = s
 	c.mu.Unlock()
 
-	fresh, err := control{c.node}.Subscribe(c.conn, []byte(topic))
+	fresh, err := registry{c.node}.Subscribe(c.conn, []byte(topic))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -386,7 +386,7 @@ func (c *Client) Unsubscribe(topic string) error {
 	s.active, s.handle = false, nil
 	c.mu.Unlock()
 
-	_, err := control{c.node}.Unsubscribe(c.conn, []byte(topic))
+	_, err := registry{c.node}.Unsubscribe(c.conn, []byte(topic))
 	c.mu.Lock()
 	delete(c.topics, topic)
 	c.mu.Unlock()

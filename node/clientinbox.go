@@ -226,14 +226,21 @@ func (c *Client) confirm(build uint64) {
 	c.reader.Lock()
 	o, ok := c.conn.Confirm(build)
 	c.reader.Unlock()
-	if !ok || o.From == nil { // the initiator no longer waits
+	b := batches.Get().(*queue.Batch)
+	defer flush(b)
+	switch {
+	case ok && o.Peer != nil:
+		ok = c.node.abroad(b, o, c.tunnels, t.id) == nil
+	case ok && o.From != nil:
+		tunnel.Open(b, c.node.plane.Timers, o.From.Sink().(relay.Tunneler).Tunnels(), o.Tunnel, c.tunnels, t.id)
+	default: // the initiator no longer waits
+		ok = false
+	}
+	if !ok {
 		c.tunnels.Failed(t.id)
 		c.forget(t)
 		return
 	}
-	b := batches.Get().(*queue.Batch)
-	defer flush(b)
-	tunnel.Open(b, c.node.plane.Timers, o.From.Sink().(relay.Tunneler).Tunnels(), o.Tunnel, c.tunnels, t.id)
 	if t.end = c.tunnels.End(t.id); t.end == nil { // it is gone, and sent nothing
 		c.forget(t)
 		return
@@ -265,7 +272,7 @@ func (c *Client) detach() {
 		}
 	}
 
-	control{c.node}.Detach(c.conn)
+	registry{c.node}.Detach(c.conn)
 	b := batches.Get().(*queue.Batch)
 	now := time.Now()
 	c.reader.Lock()

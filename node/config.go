@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strconv"
+	"time"
 
 	"github.com/project-iris/iris/internal/relaywire"
 	"github.com/project-iris/iris/internal/session"
@@ -29,6 +31,26 @@ type Config struct {
 	// Dev makes a throw-away network of its own, in memory, that never leaves
 	// this host; Network and Key must not be set then.
 	Dev bool
+
+	// Accept are further keys that other nodes of the network may have, 3 at most:
+	// for the time of a change from one key to another.
+	Accept []crypto.Signer
+
+	// Listen is where other nodes reach this one, host:port; without a host: at every
+	// address of this host; empty: nowhere, it can only reach others itself.
+	Listen string
+
+	// Advertise are the addresses that other nodes are told to dial, IP:port, where
+	// they differ from those that Listen is at.
+	Advertise []string
+
+	// Peers are addresses of other nodes, host:port. One of them that is up is
+	// enough: it knows the others. They are dialled again for ever.
+	Peers []string
+
+	// Drain is how long Close waits for requests that other programs are being
+	// served with; 0: it does not.
+	Drain time.Duration
 
 	// Port is the TCP port of the relay on 127.0.0.1 and ::1; 0: any free one,
 	// which Status tells.
@@ -72,6 +94,19 @@ type Config struct {
 // at most, in octets: a quarter of what the host or the control group has.
 func DefaultMemory() int64 { return hostMemory() / 4 }
 
+// credential is what the keys of the network allow.
+func (c *Config) credential() (*session.Credential, error) {
+	keys := make([]*session.Key, 0, 1+len(c.Accept))
+	for _, s := range append([]crypto.Signer{c.Key}, c.Accept...) {
+		k, err := session.KeyOf(s)
+		if err != nil {
+			return nil, fmt.Errorf("key of network %q: %w", c.Network, err)
+		}
+		keys = append(keys, k)
+	}
+	return session.NewCredential(c.Network, keys[0], keys[1:]...)
+}
+
 // check fills in defaults and says what is wrong.
 func (c *Config) check() error {
 	switch {
@@ -91,6 +126,15 @@ func (c *Config) check() error {
 	if !c.Dev {
 		if err := session.CheckNetwork(c.Network); err != nil {
 			return err
+		}
+	}
+	if c.Dev && (c.Listen != "" || len(c.Peers) > 0) {
+		return errors.New("a dev node has no others: leave out where it listens and its peers")
+	}
+	for _, p := range c.Peers {
+		host, port, err := net.SplitHostPort(p)
+		if n, e := strconv.ParseUint(port, 10, 16); err != nil || host == "" || e != nil || n == 0 {
+			return fmt.Errorf("%q is not the address of a peer: give HOST:PORT, such as 192.0.2.1:14142", p)
 		}
 	}
 	if c.Memory == 0 {

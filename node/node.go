@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -30,12 +31,11 @@ const Terminating = "node terminating"
 type Node struct {
 	config  Config
 	started time.Time
-	core    *core.Core // the loop's
-	out     core.Output
-	asks    messaging.Asks
+	loop    messaging.Loop // the loop's, but for the data plane
 	plane   *messaging.Plane
 	relay   *relay.Server
 	tunnels tunnel.Stats
+	network *network // nil: alone for good
 
 	listeners []net.Listener
 	addrs     []string
@@ -54,10 +54,10 @@ type Node struct {
 	clients map[*Client]struct{} // nil: closed
 }
 
-// A task is work for the loop. What it puts in n.out is effective when done is
+// A task is work for the loop. What it puts in n.loop.Out is effective when done is
 // closed.
 type task struct {
-	run  func(now time.Time)
+	run  func(now time.Time, b *queue.Batch)
 	done chan struct{}
 }
 
@@ -69,7 +69,6 @@ func New(c Config) (*Node, error) {
 	n := &Node{
 		config:  c,
 		started: time.Now(),
-		core:    core.New(c.MaxPrograms),
 		tasks:   make(chan task),
 		attend:  make(chan struct{}, 1),
 		tick:    make(chan struct{}, 1),
@@ -83,14 +82,28 @@ func New(c Config) (*Node, error) {
 		Timers: wheel.NewTimers(n.started, func() { signal(n.tick) }),
 		Budget: queue.NewBudget(c.Memory),
 		Wake:   func() { signal(n.attend) },
+
+		Network: c.Network,
+		Workers: runtime.GOMAXPROCS(0),
 	})
+	n.loop.Plane = n.plane
+	setup := core.Config{Limit: c.MaxPrograms}
+	if !c.Dev {
+		nw, err := newNetwork(n, &setup)
+		if err != nil {
+			return nil, err
+		}
+		n.network = nw
+	}
+	n.loop.Core = core.New(n.started, setup)
 	n.relay = relay.NewServer(relay.Config{
 		Plane:    n.plane,
-		Control:  control{n},
+		Control:  registry{n},
 		Tunnels:  &n.tunnels,
 		Limits:   limits,
 		MaxConns: c.MaxPrograms,
 		Log:      c.Log,
+		Abroad:   n.abroad,
 	})
 	return n, nil
 }
@@ -111,8 +124,11 @@ func (n *Node) Start() error {
 		n.Close()
 		return err
 	}
-	n.running.Go(n.loop)
+	n.running.Go(n.control)
 	n.running.Go(n.drive)
+	if n.network != nil {
+		n.network.start()
+	}
 	for _, l := range n.listeners {
 		n.relay.Serve(l)
 	}
@@ -124,10 +140,16 @@ func (n *Node) Start() error {
 // the node is running. Further calls do nothing.
 func (n *Node) Close() error {
 	n.closing.Do(func() {
-		n.up.Store(true) // so it cannot be started any more
+		served := n.up.Swap(true) // so it cannot be started any more
+		if n.network != nil && served {
+			n.network.drain()
+		}
 		n.closeListeners()
 		n.closeClients()
 		n.relay.Close(Terminating)
+		if n.network != nil {
+			n.network.close(served)
+		}
 		close(n.stop)
 		n.running.Wait()
 	})
@@ -182,48 +204,61 @@ func (n *Node) refuse(uid int) {
 	n.config.Log.Warn("a user was refused at the Unix socket: let it in with --socket-uid", "uid", uid)
 }
 
-// loop owns core, out and the loop's half of the data plane; everyone else goes
-// through tasks or attend. It never touches payload.
-func (n *Node) loop() {
+// control is the control loop: it owns n.loop; everyone else goes through tasks or
+// attend. It never touches payload.
+func (n *Node) control() {
 	const most = 64 // tasks a turn
 	var b queue.Batch
 	done := make([]chan struct{}, 0, most)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
 		var now time.Time
 		select {
 		case t := <-n.tasks:
 			now = time.Now()
-			t.run(now)
+			t.run(now, &b)
 			done = append(done, t.done)
 		case <-n.attend:
 			now = time.Now()
-			n.plane.Attend(now, &b, &n.asks)
+		case <-timer.C:
+			now = time.Now()
+			n.loop.Advance(now, &b)
 		case <-n.stop:
 			return
 		}
 		for more := true; more && len(done) > 0 && len(done) < most; {
 			select {
 			case t := <-n.tasks:
-				t.run(now)
+				t.run(now, &b)
 				done = append(done, t.done)
 			default:
 				more = false
 			}
 		}
-		n.plane.Apply(now, &b, n.out.Changes)
-		clear(n.out.Changes)
-		n.out.Changes = n.out.Changes[:0]
+		n.loop.Settle(now, &b)
+		if n.network != nil {
+			n.network.carryOut(&b)
+		}
+		n.loop.Out.Reset()
 		b.Flush()
 		for _, d := range done {
-			close(d)
+			if d != nil {
+				close(d)
+			}
 		}
 		done = done[:0]
+		if at := n.loop.Next(now); !at.IsZero() {
+			timer.Reset(max(time.Until(at), time.Millisecond))
+		} else {
+			timer.Stop()
+		}
 	}
 }
 
 // do has the loop run f, and returns when what follows from it is effective. It
 // reports false when the node is closed.
-func (n *Node) do(f func(now time.Time)) bool {
+func (n *Node) do(f func(now time.Time, b *queue.Batch)) bool {
 	t := task{f, make(chan struct{})}
 	select {
 	case n.tasks <- t:
@@ -231,6 +266,14 @@ func (n *Node) do(f func(now time.Time)) bool {
 		return true
 	case <-n.stop:
 		return false
+	}
+}
+
+// tell has the loop run f, and does not wait for that.
+func (n *Node) tell(f func(now time.Time, b *queue.Batch)) {
+	select {
+	case n.tasks <- task{run: f}:
+	case <-n.stop:
 	}
 }
 
@@ -260,13 +303,13 @@ func (n *Node) drive() {
 	}
 }
 
-// control is the node as the relay sees it.
-type control struct{ n *Node }
+// registry is the node as the relay sees it.
+type registry struct{ n *Node }
 
-func (c control) Attach(conn *messaging.Conn) (err error) {
+func (c registry) Attach(conn *messaging.Conn) (err error) {
 	n := c.n
-	if !n.do(func(time.Time) {
-		if err = n.core.Attach(conn.ID, conn.Cluster, &n.out); err == nil {
+	if !n.do(func(now time.Time, _ *queue.Batch) {
+		if err = n.loop.Core.Attach(now, conn.ID, conn.Cluster, &n.loop.Out); err == nil {
 			n.plane.Register(conn)
 		}
 	}) {
@@ -275,31 +318,33 @@ func (c control) Attach(conn *messaging.Conn) (err error) {
 	return err
 }
 
-func (c control) Subscribe(conn *messaging.Conn, topic []byte) (fresh bool, err error) {
+func (c registry) Subscribe(conn *messaging.Conn, topic []byte) (fresh bool, err error) {
 	n := c.n
-	if !n.do(func(time.Time) {
+	if !n.do(func(now time.Time, _ *queue.Batch) {
 		name := string(topic)
 		if !conn.Affords(name) {
 			err = queue.ErrMemory
 			return
 		}
-		fresh, err = n.core.Subscribe(conn.ID, name, &n.out)
+		fresh, err = n.loop.Core.Subscribe(now, conn.ID, name, &n.loop.Out)
 	}) {
 		return false, ErrClosed
 	}
 	return fresh, err
 }
 
-func (c control) Unsubscribe(conn *messaging.Conn, topic []byte) (had bool, err error) {
+func (c registry) Unsubscribe(conn *messaging.Conn, topic []byte) (had bool, err error) {
 	n := c.n
-	if !n.do(func(time.Time) { had = n.core.Unsubscribe(conn.ID, string(topic), &n.out) }) {
+	if !n.do(func(now time.Time, _ *queue.Batch) {
+		had = n.loop.Core.Unsubscribe(now, conn.ID, string(topic), &n.loop.Out)
+	}) {
 		return false, ErrClosed
 	}
 	return had, nil
 }
 
-func (c control) Detach(conn *messaging.Conn) {
+func (c registry) Detach(conn *messaging.Conn) {
 	n := c.n
-	n.do(func(time.Time) { n.core.Detach(conn.ID, &n.out) })
-	n.do(func(time.Time) { n.plane.Forget(conn) })
+	n.do(func(now time.Time, _ *queue.Batch) { n.loop.Core.Detach(now, conn.ID, &n.loop.Out) })
+	n.do(func(now time.Time, _ *queue.Batch) { n.plane.Forget(conn) })
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/project-iris/iris/internal/memnet"
+	"github.com/project-iris/iris/internal/queue"
 	"github.com/project-iris/iris/internal/relaywire"
 )
 
@@ -88,7 +89,7 @@ func TestControlLoopMayStand(t *testing.T) {
 		time.Sleep(time.Millisecond)
 
 		standing := make(chan struct{})
-		go n.do(func(time.Time) {
+		go n.do(func(time.Time, *queue.Batch) {
 			close(standing)
 			time.Sleep(time.Second)
 		})

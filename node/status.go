@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/project-iris/iris/internal/messaging"
+	"github.com/project-iris/iris/internal/queue"
 )
 
 // Status is what a node says of itself. Every figure is one it counts or holds;
@@ -67,9 +68,9 @@ func (n *Node) Status() (*Status, error) {
 		Started: n.started,
 		Relay:   n.addrs,
 	}
-	if !n.do(func(time.Time) {
+	if !n.do(func(time.Time, *queue.Batch) {
 		clusters, topics, totals = n.plane.Report()
-		s.Programs = n.core.Len()
+		s.Programs = n.loop.Core.Len()
 	}) {
 		return nil, ErrClosed
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -29,6 +31,10 @@ const leastMemory = 128 << 20
 type nodeFlags struct {
 	dev                    bool
 	net, key               string
+	accept                 []string
+	listen, discover       string
+	advertise, peers       []string
+	drain                  time.Duration
 	insecure               bool
 	port                   port
 	socket, state          string
@@ -48,10 +54,18 @@ func newNodeCommand() *cobra.Command {
 		Use:   "node",
 		Short: "Run the node of this host",
 		Example: `iris node --dev
-iris keygen demo.key && iris node --net demo --key demo.key`,
-		Long: `Runs a node for the programs of this host, on loopback only. SIGTERM or SIGINT
-ends it: it hands out what waits for programs and says farewell to them. A
-second signal ends it at once.
+iris keygen demo.key && iris node --net demo --key demo.key
+iris node --net demo --key demo.key --peer 192.0.2.1`,
+		Long: `Runs the node of this host. Programs of the host attach to it on loopback; the
+nodes of other hosts with the same network and key are linked to it, encrypted,
+and what their programs offer can be used by name.
+
+One --peer that is up is enough, as it knows the others; it is dialled for ever. A
+port that is left out is 14142.
+
+SIGTERM or SIGINT ends the node in order: nobody sends it anything new, what its
+programs are working on is finished within --drain, they get what waits for them
+and a farewell. A second signal ends it at once.
 
 With --dev the network is a throw-away one of its own, and once the relay is open
 the node sends a message through it and writes what came back to standard output.
@@ -70,6 +84,12 @@ there are no socket and no state directory unless they are named.`,
 	f.StringVar(&o.net, "net", "", "the network's `NAME`")
 	f.StringVar(&o.key, "key", "", "`FILE` with the key of the network, - for standard input")
 	f.BoolVar(&o.insecure, "insecure-key-file", false, "accept a key file that others own or may read")
+	f.StringArrayVar(&o.accept, "also-accept", nil, "`FILE` with another key that other nodes may have, while it is changed; may be repeated")
+	f.StringArrayVar(&o.peers, "peer", nil, "`HOST:PORT` of another node; may be repeated")
+	f.StringVar(&o.listen, "listen", "", "`HOST:PORT` for other nodes, or none; default: port 14142 of every address")
+	f.StringArrayVar(&o.advertise, "advertise", nil, "`IP:PORT` that other nodes are told to dial; may be repeated; default: where it listens")
+	f.StringVar(&o.discover, "discover", none, "how to find other nodes beside --peer: none")
+	f.DurationVar(&o.drain, "drain", 30*time.Second, "how long the end waits for requests under way")
 	f.Var(&o.port, "port", "TCP port of the relay; 0: any that is free")
 	f.StringVar(&o.socket, "socket", "", "`PATH` of its Unix socket, or none; default: where programs look")
 	f.Var(&o.uids, "socket-uid", "let this user in on the Unix socket; may be repeated")
@@ -150,9 +170,9 @@ func (o *nodeFlags) config(cmd *cobra.Command, log *slog.Logger) (node.Config, e
 	if o.dev {
 		// Only what was typed is refused: the environment may be there for
 		// other nodes.
-		for _, name := range []string{"net", "key"} {
+		for _, name := range []string{"net", "key", "also-accept", "peer", "listen", "advertise"} {
 			if cmd.Flags().Changed(name) {
-				return c, usageError{fmt.Errorf("--dev makes up a network and its key: leave out --%s, or --dev to join one", name)}
+				return c, usageError{fmt.Errorf("--dev makes up a network of its own, with a key of its own: leave out --%s, or --dev to join one", name)}
 			}
 		}
 	} else {
@@ -170,9 +190,26 @@ func (o *nodeFlags) config(cmd *cobra.Command, log *slog.Logger) (node.Config, e
 			return c, err
 		}
 		c.Network, c.Key = o.net, key.Signer()
+		for _, file := range o.accept {
+			other, err := session.LoadKey(file, o.insecure)
+			if err != nil {
+				return c, fmt.Errorf("--also-accept: %w", err)
+			}
+			c.Accept = append(c.Accept, other.Signer())
+		}
 		log = log.With("network", o.net)
-		log.Info("this node serves the programs of this host; it does not join other hosts yet",
-			"key", key.Fingerprint(), "from", source)
+		log.Info("the network's key", "key", key.Fingerprint(), "from", source)
+		if o.discover != none {
+			return c, usageError{fmt.Errorf("--discover %s is not there yet: name another node with --peer, and leave it at none", o.discover)}
+		}
+		c.Drain = o.drain
+		for _, p := range o.peers {
+			c.Peers = append(c.Peers, withPort(p))
+		}
+		c.Advertise = o.advertise
+		if c.Listen, err = o.listenAt(log); err != nil {
+			return c, err
+		}
 	}
 	c.Log = log
 
@@ -207,6 +244,38 @@ func (o *nodeFlags) config(cmd *cobra.Command, log *slog.Logger) (node.Config, e
 		c.State = filepath.Join(absolute(state), nodeDir(c.Network, c.Port))
 	}
 	return c, nil
+}
+
+// nodePort is where nodes reach each other if nobody says otherwise.
+const nodePort = "14142"
+
+// withPort returns an address with the port that goes without saying.
+func withPort(addr string) string {
+	if _, _, err := net.SplitHostPort(addr); err == nil {
+		return addr
+	}
+	if _, err := netip.ParseAddr(strings.Trim(addr, "[]")); err == nil || !strings.Contains(addr, ":") {
+		return net.JoinHostPort(strings.Trim(addr, "[]"), nodePort)
+	}
+	return addr
+}
+
+// listenAt returns where other nodes reach this one. A port that nobody chose gives
+// way to whoever has it: another node of this host, most likely.
+func (o *nodeFlags) listenAt(log *slog.Logger) (string, error) {
+	switch o.listen {
+	case none:
+		return "", nil
+	case "":
+	default:
+		return withPort(o.listen), nil
+	}
+	l, err := net.Listen("tcp", ":"+nodePort)
+	if err == nil {
+		return ":" + nodePort, l.Close()
+	}
+	log.Warn("port "+nodePort+" is taken: other nodes reach this one at a port that only it tells", "error", err)
+	return ":0", nil
 }
 
 // freePort returns a port that nobody has on either loopback address.

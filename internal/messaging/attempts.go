@@ -60,6 +60,10 @@ func (p *Plane) serve(now time.Time, b *queue.Batch, g grant, k kind, name wire.
 				m.unpick()
 				break
 			}
+			if k == build && p.NoTunnel != nil && p.NoTunnel(g.origin.ID) {
+				m.unpick()
+				break
+			}
 			if _, ok := m.hand(now, b, g, k, body, timeout); ok {
 				return
 			}
@@ -110,6 +114,26 @@ func (p *Peer) canceled(b *queue.Batch, f *wire.Frame) error {
 	return nil
 }
 
+// Dropped says that a long frame of the peer's was given up before it was complete; f
+// is what came of its start. A request was provably not started then.
+func (p *Peer) Dropped(now time.Time, b *queue.Batch, f *wire.Frame) {
+	switch f.Type {
+	case wire.TypeRequest:
+		h, _, err := wire.ParseRequestHead(f.Body)
+		if err != nil || h.Number >= 1<<63 {
+			return
+		}
+		p.seen.Lock()
+		v := p.seen.mark(h.Number)
+		p.seen.Unlock()
+		if v == fresh {
+			p.refuse(b, h.Number, wire.Busy, wire.Load{})
+		}
+	case wire.TypeReply:
+		p.plane.Drops.LateReplies.Add(1)
+	} // a message of a stream is missed, and asked for again
+}
+
 // A Build is a tunnel build of a program of this node that another node's member
 // has confirmed. It may be taken once, until its deadline.
 type Build struct{ grant }
@@ -138,6 +162,10 @@ func (p *Peer) accepted(now time.Time, b *queue.Batch, f *wire.Frame) error {
 	}
 	return nil
 }
+
+// Deny tells the node that asked for it under number that no tunnel came of a build
+// though a member confirmed it.
+func (p *Peer) Deny(b *queue.Batch, o Offer) { p.answer(b, o.Number, wire.ReplyLost, o.Load, nil) }
 
 // Accept tells the node that asked for it under number that a member confirmed a
 // tunnel build.

@@ -160,9 +160,10 @@ type Offer struct {
 	From   *Conn
 	Tunnel uint64
 
-	Peer   *Peer
-	Number uint64
-	Load   wire.Load // to tell the peer
+	Peer    *Peer
+	Number  uint64
+	Timeout time.Duration // the peer's program waits for so long
+	Load    wire.Load     // to tell the peer
 }
 
 // Confirm accepts the tunnel build that was offered under id. It reports false for
@@ -175,7 +176,8 @@ func (c *Conn) Confirm(id uint64) (o Offer, ok bool) {
 	c.plane.Timers.Stop(&g.limit.timer)
 	c.unload()
 	if g.origin != nil {
-		return Offer{Peer: g.origin, Number: g.number, Load: c.home.says(c.plane)}, true
+		timeout := time.Duration(min(g.timeout, maxTimeout)) * time.Millisecond
+		return Offer{Peer: g.origin, Number: g.number, Timeout: timeout, Load: c.home.says(c.plane)}, true
 	}
 	if o.Tunnel, ok = g.take(); ok {
 		o.From = g.conn

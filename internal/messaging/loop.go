@@ -67,6 +67,18 @@ func (p *Plane) Alone(yes bool) { p.alone.Store(yes) }
 // Drain has attempts of other nodes refused from now on. Loop.
 func (p *Plane) Drain() { p.draining.Store(true) }
 
+// Open returns how many requests and builds programs of this node have in hand. Loop.
+func (p *Plane) Open() int {
+	n := 0
+	for _, c := range p.conns { //iris:unordered a sum
+		n += c.Load()
+	}
+	return n
+}
+
+// Workers returns how many requests this node says that it can work on at once.
+func (p *Plane) Workers() int { return p.workers }
+
 // Apply makes the snapshot and the cells what core says of this node's programs.
 // When it returns every reader finds what it was told to find, and a cluster's
 // parked calls are with its new member. Loop.

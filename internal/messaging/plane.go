@@ -23,6 +23,10 @@ type Plane struct {
 	// nobody. Set before anything else happens; called by readers of links.
 	Accepted func(from *Peer, t Build, m wire.TunnelAccept)
 
+	// NoTunnel reports that a tunnel to a peer could not be had now, so none of its
+	// builds is offered to a program; nil: it always could.
+	NoTunnel func(peer ring.ID) bool
+
 	network string
 	workers int
 	start   time.Time

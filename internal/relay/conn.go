@@ -280,6 +280,11 @@ func (c *conn) confirm(b *queue.Batch, m *relaywire.Message) (ending, bool) {
 		return ending{broke, "confirmed a tunnel build that was not offered"}, true
 	case o.From != nil:
 		tunnel.Open(b, c.server.Plane.Timers, o.From.Sink().(Tunneler).Tunnels(), o.Tunnel, c.tunnels, m.Tunnel)
+	case o.Peer != nil:
+		if err := c.server.Abroad(b, o, c.tunnels, m.Tunnel); err != nil {
+			c.tunnels.Failed(m.Tunnel)
+			c.TunnelClose(b, m.Tunnel, err.Error())
+		}
 	default:
 		c.tunnels.Failed(m.Tunnel)
 		c.TunnelClose(b, m.Tunnel, reasonLate)

@@ -32,7 +32,7 @@ type Control interface {
 	Detach(c *messaging.Conn)
 }
 
-// Config is what a Server is made of. All fields are required.
+// Config is what a Server is made of. All fields but the last are required.
 type Config struct {
 	Plane    *messaging.Plane
 	Control  Control
@@ -40,6 +40,10 @@ type Config struct {
 	Limits   relaywire.Limits
 	MaxConns int
 	Log      *slog.Logger
+
+	// Abroad opens the tunnel that a program of this node has confirmed under id for
+	// one of another node; nil: there are no other nodes. An error says why it cannot.
+	Abroad func(b *queue.Batch, o messaging.Offer, t *tunnel.Table, id uint64) error
 }
 
 // A Server serves programs on any number of listeners.

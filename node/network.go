@@ -1,0 +1,441 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/project-iris/iris/internal/core"
+	"github.com/project-iris/iris/internal/link"
+	"github.com/project-iris/iris/internal/messaging"
+	"github.com/project-iris/iris/internal/overlay"
+	"github.com/project-iris/iris/internal/queue"
+	"github.com/project-iris/iris/internal/relay"
+	"github.com/project-iris/iris/internal/ring"
+	"github.com/project-iris/iris/internal/session"
+	"github.com/project-iris/iris/internal/splice"
+	"github.com/project-iris/iris/internal/tunnel"
+	"github.com/project-iris/iris/internal/wire"
+)
+
+// network is what a node has to do with others.
+type network struct {
+	n        *Node
+	identity *session.Identity
+	refused  *session.Refusals
+	gate     *session.Gate
+	links    *link.Manager
+	splice   *splice.Server
+	listener net.Listener // nil: nobody dials this node
+	addrs    []wire.Addr  // where others may
+
+	ctx     context.Context // until the node is closed
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+
+	linked map[ring.ID]*link.Link // the loop's
+
+	mu    sync.Mutex
+	state wire.State // as it was when the loop last looked
+	view  map[netip.Addr]bool
+}
+
+// newNetwork makes what the configuration asks for, and completes that of the core.
+func newNetwork(n *Node, setup *core.Config) (*network, error) {
+	c := &n.config
+	credential, err := c.credential()
+	if err != nil {
+		return nil, err
+	}
+	w := &network{n: n, linked: make(map[ring.ID]*link.Link)}
+	if w.identity, err = session.NewIdentity(credential, time.Now); err != nil {
+		return nil, err
+	}
+	w.ctx, w.cancel = context.WithCancel(context.Background())
+	w.refused = session.NewRefusals(c.Log, time.Now)
+	w.gate = session.NewGate(session.GateConfig{Identity: w.identity, Refused: w.refused, InView: w.inView})
+	if c.Listen != "" {
+		if err := w.listen(); err != nil {
+			return nil, err
+		}
+	}
+	most := min(256, max(8, (descriptors()-512)/4))
+	w.links = link.NewManager(link.Config{
+		Identity:   w.identity,
+		Refused:    w.refused,
+		Log:        c.Log,
+		Budget:     n.plane.Budget,
+		Dial:       dialTCP,
+		Hello:      w.hello,
+		Software:   "iris " + c.Version,
+		Max:        most,
+		Handler:    w,
+		MaxMessage: c.MaxMessage + 64<<10,
+	})
+	w.splice = splice.New(splice.Config{
+		Timers:  n.plane.Timers,
+		Budget:  n.plane.Budget,
+		Tunnels: &n.tunnels,
+		Refused: w.refused,
+		Log:     c.Log,
+		Rand:    rand.Reader,
+		Max:     max(8, (descriptors()-512)/4),
+		Dial:    w.dialTunnel,
+		AskBack: w.askBack,
+	})
+	n.plane.NoTunnel = w.splice.Busy
+	n.plane.Accepted = w.accepted
+	var seed [8]byte
+	rand.Read(seed[:])
+	setup.Network = c.Network
+	setup.Self = w.identity.ID()
+	setup.Addrs = w.addrs
+	setup.Seed = binary.BigEndian.Uint64(seed[:])
+	setup.Links = most
+	setup.Workers = n.plane.Workers()
+	setup.Drain = c.Drain
+	return w, nil
+}
+
+// listen opens the port for other nodes.
+func (w *network) listen() error {
+	c := &w.n.config
+	l, err := net.Listen("tcp", c.Listen)
+	if isInUse(err) {
+		return fmt.Errorf("port for other nodes: %s is in use: stop the program that has it, which may be another node, or choose another with --listen: %w", c.Listen, err)
+	}
+	if err != nil {
+		return fmt.Errorf("port for other nodes: %w", err)
+	}
+	w.listener = l
+	w.addrs, err = ownAddrs(l.Addr().(*net.TCPAddr).AddrPort(), c.Advertise)
+	if err != nil {
+		l.Close()
+	}
+	return err
+}
+
+// ownAddrs returns where other nodes may dial this one: where the operator says, else
+// every address of this host that the listener is at.
+func ownAddrs(at netip.AddrPort, advertise []string) (addrs []wire.Addr, err error) {
+	for _, a := range advertise {
+		ap, err := netip.ParseAddrPort(a)
+		if err != nil {
+			return nil, fmt.Errorf("%q is not an address to advertise: give IP:PORT, such as 192.0.2.1:14142", a)
+		}
+		addrs = append(addrs, wire.Addr{AddrPort: ap, Advertised: true})
+	}
+	if len(addrs) == 0 && !at.Addr().IsUnspecified() {
+		addrs = append(addrs, wire.Addr{AddrPort: at})
+	}
+	if len(addrs) == 0 {
+		all, err := net.InterfaceAddrs()
+		if err != nil {
+			return nil, fmt.Errorf("addresses of this host: %w", err)
+		}
+		for _, a := range all {
+			ipnet, ok := a.(*net.IPNet)
+			ip, _ := netip.AddrFromSlice(ipNetIP(ipnet, ok))
+			ip = ip.Unmap()
+			if ip.IsValid() && !ip.IsLoopback() && !ip.IsLinkLocalUnicast() && (at.Addr().Is6() || ip.Is4()) {
+				addrs = append(addrs, wire.Addr{AddrPort: netip.AddrPortFrom(ip, at.Port())})
+			}
+		}
+	}
+	return addrs[:min(len(addrs), wire.MaxAddrs)], nil
+}
+
+func ipNetIP(n *net.IPNet, ok bool) net.IP {
+	if !ok {
+		return nil
+	}
+	return n.IP
+}
+
+// start opens the doors, and looks for the peers the operator named.
+func (w *network) start() {
+	if w.listener != nil {
+		w.gate.Serve(w.listener, func(c *session.Conn) {
+			if c.Purpose() == session.PurposeTunnel {
+				w.splice.Serve(c)
+			} else {
+				w.links.Serve(c)
+			}
+		})
+	}
+	for _, p := range w.n.config.Peers {
+		w.running.Go(func() { w.seed(p) })
+	}
+}
+
+// seed has the links look for a peer, once its name is known.
+func (w *network) seed(peer string) {
+	host, port, _ := net.SplitHostPort(peer) // check saw to its form
+	number, _ := strconv.ParseUint(port, 10, 16)
+	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
+		ips, err := net.DefaultResolver.LookupNetIP(w.ctx, "ip", host)
+		if err == nil && len(ips) > 0 {
+			for _, ip := range ips {
+				w.links.Seed(netip.AddrPortFrom(ip.Unmap(), uint16(number)))
+			}
+			return
+		}
+		if w.ctx.Err() != nil {
+			return
+		}
+		w.n.config.Log.Warn("the address of a peer is not known; trying again", "peer", peer, "error", err, "in", pause)
+		select {
+		case <-time.After(pause):
+		case <-w.ctx.Done():
+			return
+		}
+	}
+}
+
+func dialTCP(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", addr.String())
+}
+
+// hello is what this node says of itself.
+func (w *network) hello() (wire.State, []wire.Addr) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.state, w.addrs
+}
+
+// inView reports whether a node that is known has the address.
+func (w *network) inView(a netip.Addr) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.view[a]
+}
+
+// Up implements link.Handler.
+func (w *network) Up(l *link.Link) {
+	w.n.do(func(now time.Time, b *queue.Batch) {
+		info := l.Info()
+		w.n.loop.Core.Up(now, overlay.Peer{ID: l.Peer(), State: info.State, Addrs: info.Addrs, Dialled: l.Dialled()}, &w.n.loop.Out)
+		w.n.plane.Alone(w.n.loop.Core.Alone())
+		w.linked[l.Peer()] = l
+		l.Value = w.n.plane.LinkUp(now, b, l.Peer(), l)
+	})
+}
+
+// Down implements link.Handler.
+func (w *network) Down(l *link.Link, _ error) {
+	w.n.do(func(now time.Time, b *queue.Batch) {
+		if w.linked[l.Peer()] == l {
+			delete(w.linked, l.Peer())
+			w.n.loop.Core.Down(now, l.Peer(), &w.n.loop.Out)
+		}
+		w.n.plane.LinkDown(now, b, l.Peer(), l)
+	})
+}
+
+// Failed implements link.Handler.
+func (w *network) Failed(id ring.ID) {
+	w.n.tell(func(now time.Time, _ *queue.Batch) { w.n.loop.Core.DialFailed(now, id, &w.n.loop.Out) })
+}
+
+// Control implements link.Handler.
+func (w *network) Control(l *link.Link, m wire.Message, f *wire.Frame) error {
+	head := *f
+	head.Body = nil
+	w.n.tell(func(now time.Time, _ *queue.Batch) { w.n.loop.Core.Receive(now, l.Peer(), &head, m, &w.n.loop.Out) })
+	return nil
+}
+
+// Data implements link.Handler.
+func (w *network) Data(l *link.Link, now time.Time, b *queue.Batch, f *wire.Frame) error {
+	p, ok := l.Value.(*messaging.Peer)
+	if !ok || f.Flags&wire.Routed != 0 {
+		return nil // the node is closing; what is routed here was sent by nobody
+	}
+	return p.Receive(now, b, f)
+}
+
+// Dropped implements link.Handler.
+func (w *network) Dropped(l *link.Link, now time.Time, b *queue.Batch, f *wire.Frame) {
+	if p, ok := l.Value.(*messaging.Peer); ok {
+		p.Dropped(now, b, f)
+	}
+}
+
+// Idle implements link.Handler.
+func (w *network) Idle(*link.Link, *queue.Batch) {}
+
+// Room implements link.Handler.
+func (w *network) Room(l *link.Link, b *queue.Batch) {
+	if p, ok := l.Value.(*messaging.Peer); ok {
+		p.Room(b)
+	}
+}
+
+// carryOut does what the loop's last turn left to do. Loop.
+func (w *network) carryOut(b *queue.Batch) {
+	n := w.n
+	out := &n.loop.Out
+	for _, s := range out.Send {
+		l := w.linked[s.To]
+		switch {
+		case l == nil:
+		case s.Target.IsZero():
+			l.SendControl(s.Msg)
+		default:
+			f := wire.Frame{Type: s.Msg.Type(), Flags: wire.Routed, Hops: s.Hops, Origin: s.Origin, Target: s.Target}
+			l.SendRouted(b, &f, nil, s.Msg.AppendBody(nil))
+		}
+	}
+	for _, d := range out.Dial {
+		w.links.Dial(d.ID, w.dialable(d.Addrs))
+	}
+	for _, d := range out.Drop {
+		w.links.Close(d.ID, d.Reason)
+	}
+	for _, d := range n.loop.Data(b) {
+		if m, ok := d.Msg.(wire.DialBack); ok {
+			w.splice.DialBack(d.From, m.Tunnel, m.Addrs)
+		}
+	}
+	if len(out.News) > 0 {
+		w.follow(out.News)
+	}
+}
+
+// follow logs what happened in the network, and keeps what others read of it.
+func (w *network) follow(news []overlay.News) {
+	log := w.n.config.Log
+	for _, e := range news {
+		switch e.Kind {
+		case overlay.NodeJoined:
+			log.Info("a node has joined", "node", e.ID.Short())
+		case overlay.NodeGone:
+			log.Info("a node is gone", "node", e.ID.Short())
+		case overlay.StateChanged:
+			log.Debug("this node is "+w.n.loop.Core.State().String(), "node", w.identity.ID())
+		}
+	}
+	view := make(map[netip.Addr]bool)
+	for _, id := range w.n.loop.Core.View() {
+		for _, a := range w.n.loop.Core.Addrs(id) {
+			view[a.Addr()] = true
+		}
+	}
+	w.mu.Lock()
+	w.state, w.view = w.n.loop.Core.State(), view
+	w.mu.Unlock()
+}
+
+// dialable returns those of the addresses that another node told which may be
+// dialled on its word.
+func (w *network) dialable(addrs []wire.Addr) []netip.AddrPort {
+	loopback := w.listener != nil && w.listener.Addr().(*net.TCPAddr).IP.IsLoopback()
+	out := make([]netip.AddrPort, 0, len(addrs))
+	for _, a := range addrs {
+		if a.MayDial(loopback) {
+			out = append(out, a.AddrPort)
+		}
+	}
+	return out
+}
+
+// abroad opens the tunnel that a program of this node confirmed for one of another.
+func (n *Node) abroad(b *queue.Batch, o messaging.Offer, t *tunnel.Table, id uint64) error {
+	w := n.network
+	name, expires, err := w.splice.Accept(b, o.Peer.ID, o.Timeout, t, id)
+	if err != nil {
+		o.Peer.Deny(b, o)
+		return err
+	}
+	o.Peer.Accept(b, wire.TunnelAccept{Number: o.Number, Tunnel: name, Expires: uint32(expires / time.Millisecond), Load: o.Load, Addrs: w.addrs})
+	return nil
+}
+
+// accepted connects the program of this node whose build a member of another node
+// confirmed.
+func (w *network) accepted(from *messaging.Peer, t messaging.Build, m wire.TunnelAccept) {
+	table := t.From().Sink().(relay.Tunneler).Tunnels()
+	w.splice.Initiate(from.ID, m.Tunnel, m.Addrs, time.Duration(m.Expires)*time.Millisecond, table, t.Take)
+}
+
+// dialTunnel makes a connection for a tunnel to a node.
+func (w *network) dialTunnel(ctx context.Context, peer ring.ID, addrs []wire.Addr) (*session.Conn, error) {
+	may := w.dialable(addrs)
+	if l := w.links.Link(peer); l != nil && l.Dialled() { // where it is known to answer comes first
+		may = append([]netip.AddrPort{l.Addr()}, may...)
+	}
+	err := error(&session.Error{Code: session.DialRefused, Err: errors.New("no address is known")})
+	for _, a := range may {
+		var nc net.Conn
+		if nc, err = dialTCP(ctx, a); err != nil {
+			continue
+		}
+		var c *session.Conn
+		if c, err = w.identity.Dial(ctx, nc, session.PurposeTunnel, a.Port(), peer); err == nil {
+			return c, nil
+		}
+	}
+	return nil, err
+}
+
+// askBack asks a node to dial this one for a tunnel.
+func (w *network) askBack(peer ring.ID, id [16]byte) {
+	if l := w.links.Link(peer); l != nil {
+		l.SendControl(wire.DialBack{Tunnel: id, Addrs: w.addrs})
+	}
+}
+
+const (
+	withdrawLimit = time.Second           // until everybody knows that this node has no members
+	drainPause    = 10 * time.Millisecond // between two looks at what is still open
+)
+
+// drain takes this node out of the network step by step: nobody sends it anything
+// new, and what its programs are working on is finished (docs/messaging.md, Drain).
+func (w *network) drain() {
+	n := w.n
+	n.do(func(now time.Time, b *queue.Batch) {
+		n.plane.Drain()
+		n.loop.Core.Leave(now, &n.loop.Out)
+	})
+	w.until(withdrawLimit, func() bool { return n.loop.Core.Withdrawn() })
+	w.until(n.config.Drain, func() bool { return n.plane.Open() == 0 })
+}
+
+// until asks the loop until it says yes, for so long.
+func (w *network) until(limit time.Duration, done func() bool) {
+	for end := time.Now().Add(limit); ; {
+		ok := true
+		w.n.do(func(time.Time, *queue.Batch) { ok = done() })
+		if ok || !time.Now().Before(end) {
+			return
+		}
+		time.Sleep(drainPause)
+	}
+}
+
+// close ends what this node has to do with others; programs are gone by now.
+func (w *network) close(served bool) {
+	w.cancel()
+	if w.listener != nil {
+		w.listener.Close()
+	}
+	w.splice.Close(Terminating)
+	if served {
+		w.n.do(func(now time.Time, _ *queue.Batch) { w.n.loop.Core.Depart(now, &w.n.loop.Out) })
+	}
+	w.links.Stop()
+	w.gate.Close()
+	w.running.Wait()
+}
+
+var _ link.Handler = (*network)(nil)
+var _ messaging.Link = (*link.Link)(nil)
