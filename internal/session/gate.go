@@ -92,11 +92,11 @@ func (g *Gate) Serve(l net.Listener, handle func(*Conn)) {
 func (g *Gate) Close() {
 	g.mu.Lock()
 	g.closed = true
+	g.cancel()
 	for _, e := range g.waiting {
 		e.nc.Close()
 	}
 	g.mu.Unlock()
-	g.cancel()
 	g.running.Wait()
 }
 
@@ -141,11 +141,11 @@ func (g *Gate) enter(nc net.Conn, handle func(*Conn)) {
 	e := &entrant{nc: nc, addr: addrOf(nc), since: time.Now(), turn: make(chan time.Time, 1)}
 	e.prefix = prefixOf(e.addr)
 	e.known = e.addr.IsLoopback() || g.InView != nil && g.InView(e.addr)
-	e.ctx, e.out = context.WithCancelCause(g.ctx)
 
 	g.mu.Lock()
 	room := !g.closed && g.room(e)
 	if room {
+		e.ctx, e.out = context.WithCancelCause(g.ctx)
 		g.waiting = append(g.waiting, e)
 		g.running.Add(1)
 	}

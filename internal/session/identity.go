@@ -128,7 +128,8 @@ func (i *Identity) String() string { return i.id.String() }
 func (i *Identity) GoString() string { return i.String() }
 
 // Accept puts another credential of the same network into the place of the one
-// there is. The node keeps its id; links that are up stay up.
+// there is; it is not to be changed afterwards. The node keeps its id, and links
+// that are up stay up.
 func (i *Identity) Accept(c *Credential) error {
 	switch {
 	case c.Network != i.network:

@@ -1,5 +1,8 @@
-// Package session decides who belongs to a network: it holds the network key
-// and what is derived from it. It follows docs/security.md.
+// Package session decides who belongs to a network. A [Key] is that of the
+// network, a [Credential] what its holder may do with it, an [Identity] one
+// process of it, which dials others and lets them in at a [Gate]. Who is not
+// let in is told nothing, and noted in [Refusals]. What connections are for is
+// left to others. It follows docs/security.md.
 package session
 
 import (
