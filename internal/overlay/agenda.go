@@ -11,7 +11,7 @@ import (
 const (
 	exchangeEvery = 5 * time.Second  // leaf sets, with one leaf after the other
 	compareEvery  = 10 * time.Second // views, with a node at random
-	checkRingly   = 15 * time.Second
+	ringEvery     = 15 * time.Second
 	spreadEvery   = time.Second // long links are looked at
 	tick          = time.Second // no two calls are further apart, so that a pause shows
 )
@@ -26,7 +26,7 @@ type agenda struct {
 func (a *agenda) start(now time.Time, rng *rand.Rand) {
 	// The first time is drawn, lest nodes that start together stay in step.
 	some := func(d time.Duration) time.Time { return now.Add(time.Duration(rng.Int64N(int64(d)))) }
-	a.exchange, a.compare, a.ring = some(exchangeEvery), some(compareEvery), some(checkRingly)
+	a.exchange, a.compare, a.ring = some(exchangeEvery), some(compareEvery), some(ringEvery)
 	a.spread, a.grave = some(spreadEvery), some(knock)
 }
 
@@ -71,7 +71,7 @@ func (o *Overlay) consultAgenda(now time.Time, out *Output) {
 		o.view.forget(now)
 		o.compare(now, out)
 	}
-	if due(&a.ring, checkRingly) {
+	if due(&a.ring, ringEvery) {
 		o.checkRing(out)
 	}
 }

@@ -33,10 +33,11 @@ type probe struct {
 
 // An asker wants to know whether somebody else is alive.
 type asker struct {
-	nonce  uint64 // of our question to the subject
-	id     ring.ID
-	theirs uint64 // nonce to answer with
-	until  time.Time
+	nonce   uint64 // of our question to the subject
+	subject ring.ID
+	id      ring.ID
+	theirs  uint64 // nonce to answer with
+	until   time.Time
 }
 
 // heard notes a sign of life.
@@ -177,7 +178,7 @@ func (o *Overlay) receiveBeat(now time.Time, from ring.ID, m wire.Beat, out *Out
 		o.health.better()
 	}
 	for i, a := range o.askers {
-		if a.nonce == m.Nonce {
+		if a.nonce == m.Nonce && a.subject == from {
 			out.send(a.id, wire.Beat{Nonce: a.theirs, Ack: true, Probe: true})
 			o.askers = slices.Delete(o.askers, i, i+1)
 			return
@@ -211,7 +212,7 @@ func (o *Overlay) receiveProbeFor(now time.Time, from ring.ID, m wire.ProbeFor, 
 		return
 	}
 	o.nonce++
-	o.askers = append(o.askers, asker{o.nonce, from, m.Nonce, now.Add(askerLife)})
+	o.askers = append(o.askers, asker{o.nonce, m.Subject, from, m.Nonce, now.Add(askerLife)})
 	out.send(m.Subject, wire.Beat{Nonce: o.nonce, Probe: true})
 }
 

@@ -96,6 +96,7 @@ func (o *Overlay) hearOfSelf(now time.Time, from ring.ID, ev *wire.Event, out *O
 	switch {
 	case e == nil:
 		o.seq = max(o.seq, ev.Seq)
+		o.mourned = o.mourned || !isLive(ev.Kind)
 	case e.olderThan(ev):
 		o.seq = ev.Seq
 		o.announce(now, e.kind, out)

@@ -10,7 +10,7 @@ import (
 const (
 	listen   = 300 * time.Millisecond // of a Solo node, after its first contact
 	patience = time.Second            // for leaves that do not answer a joining node
-	deaf     = 3 * time.Second        // after which others are not waited for
+	maxWait  = 3 * time.Second        // of a Solo node for one that is lower
 )
 
 // join is how far this node has come from Solo to Active.
@@ -108,7 +108,7 @@ func (o *Overlay) considerFounding(now time.Time, out *Output) {
 	}
 	joining := o.peers.count(func(p *peer) bool { return p.path == linked && p.state == wire.Joining })
 	wait := o.lowestSolo() != o.self || joining > 0
-	if wait && now.Sub(o.join.waiting) < deaf {
+	if wait && now.Sub(o.join.waiting) < maxWait {
 		o.join.found = now.Add(listen + o.jitter(listen))
 		return
 	}
@@ -195,6 +195,10 @@ func (o *Overlay) activate(now time.Time, out *Output) {
 	o.join = join{}
 	o.become(wire.Active, out)
 	o.announce(now, wire.EventJoin, out)
+	if o.mourned {
+		o.mourned = false
+		out.news(Mourned, ring.ID{})
+	}
 	o.agenda.soon(now, o.rng)
 }
 

@@ -124,6 +124,9 @@ func TestAStoppedProcessJoinsAgainBeforeItOwns(t *testing.T) {
 	}
 	n.run(3 * time.Second)
 	n.wantView()
+	if !slices.Contains(n.news[id(20)], News{Kind: Mourned}) {
+		t.Error("it does not know that others dropped what it had said")
+	}
 	for _, v := range []uint64{10, 30} {
 		if n.had(20, NodeGone, v) {
 			t.Errorf("it held %d for dead, which was well", v)

@@ -40,6 +40,7 @@ type Overlay struct {
 
 	state   wire.State
 	seq     uint64 // of the newest event about this node
+	mourned bool   // others held it for dead, while it could not object
 	view    view
 	peers   peers
 	leaves  [2][]ring.ID // per side, by distance
@@ -49,17 +50,17 @@ type Overlay struct {
 	join    join
 
 	fresh    []wire.Event // to be passed on
-	compared time.Time    // when sums were last sent
-	passed   time.Time    // when some last were
+	passed   time.Time    // when events last were
+	compared time.Time    // when a view last was
 	doubts   []doubt
 	askers   []asker
-	nonce    uint64
+	nonce    uint64 // of the last question
 	health   health
 	agenda   agenda
 	last     time.Time // of the last call
-	due      time.Time // when the next Advance was to be
-	changed  bool      // owners may be others than before
-	alone    bool
+	due      time.Time // when Advance is
+	changed  bool      // owners may be others than at the last news
+	alone    bool      // that was news
 	departed bool
 }
 
