@@ -141,6 +141,7 @@ func (l *Link) admitControl(c *session.Conn) error {
 		return &session.Error{Code: session.DialClosed, Err: err}
 	}
 	l.control.replace(c)
+	l.renewed()
 	return nil
 }
 

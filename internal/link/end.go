@@ -23,7 +23,7 @@ func (l *Link) close(why Reason, text string, say bool) {
 	}
 	l.data.last(0, "")
 	if !l.data.started {
-		close(l.written)
+		l.closeWritten()
 	}
 	l.timer = time.AfterFunc(closeLimit, func() { l.fail(why, text) })
 	l.mu.Unlock()
@@ -76,12 +76,8 @@ func (l *Link) fail(why Reason, text string) {
 		}
 		c.NetConn().Close()
 	}
-	select {
-	case <-l.written:
-	default:
-		close(l.written)
-	}
 	l.mu.Unlock()
+	l.closeWritten()
 
 	l.cancel()
 	l.requests.Discard()
@@ -118,7 +114,7 @@ func (l *Link) finish() {
 	}
 	if up {
 		l.m.Stats.Closed[end.Reason].Add(1)
-		l.m.Log.Info("link is down", "node", l.peer.Short(), "addr", l.addr, "reason", end.Error())
+		l.m.Log.Info("link is down", "node", l.peer, "addr", l.addr, "reason", end.Error())
 		l.m.Handler.Down(l, end)
 	}
 	if l.former != nil {

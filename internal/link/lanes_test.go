@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -98,7 +97,7 @@ func TestLanesShareAsTheirWeightsSay(t *testing.T) {
 			resume := halted(b)
 			a.request(0, nil) // opens the data connection, and blocks it
 			synctest.Wait()
-			for i := range (6 << 20) / size {
+			for i := range (3 << 20) / size {
 				a.request(1, make([]byte, size-50))
 				a.publish(1, uint64(i), make([]byte, size-50))
 				var batch queue.Batch
@@ -110,8 +109,8 @@ func TestLanesShareAsTheirWeightsSay(t *testing.T) {
 			synctest.Wait()
 			// While all three have something the shares are 4 : 2 : 1.
 			var octets [3]int
-			for _, r := range b.got()[20:] {
-				if octets[0] > 4<<20 {
+			for _, r := range b.got()[min(20, len(b.got())):] {
+				if octets[0] > 2<<20 {
 					break
 				}
 				lane := 0
@@ -247,51 +246,26 @@ func TestOneBodyServesManyLinks(t *testing.T) {
 	})
 }
 
-// A tap counts the writes of a connection.
-type tap struct {
-	net.Conn
-	writes *[]int
-}
-
-func (c tap) Write(b []byte) (int, error) {
-	*c.writes = append(*c.writes, len(b))
-	return c.Conn.Write(b)
-}
-
 func TestWhatWaitsLeavesTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var writes []int
 		_, a, b := linkedPair(t)
 		resume := halted(b)
 		a.request(0, nil)
 		synctest.Wait()
-		_ = writes
 		l := a.current()
 		for i := range 2000 {
 			a.request(uint64(i), make([]byte, 100))
 		}
-		before := l.Counters().Written
 		resume()
 		synctest.Wait()
-		_ = before
-		read, written := l.data.out.Wire()
-		_ = read
+		_, written := l.data.out.Wire()
 		// 2,001 frames of 143 octets need 18 records of 16 KiB, less what fitted into
 		// the first ones.
 		if over := int(written) - 2001*143; over > 10<<10 {
 			t.Errorf("%d octets were written beyond the frames", over)
 		}
-		inOrderFrom(t, b.got()[1:])
+		inOrder(t, b.got()[1:], 2000)
 	})
-}
-
-func inOrderFrom(t *testing.T, got []received) {
-	t.Helper()
-	for i, r := range got {
-		if h, _, err := wire.ParseRequestHead(r.body); err != nil || h.Number != uint64(i) {
-			t.Fatalf("message %d has number %d, %v", i, h.Number, err)
-		}
-	}
 }
 
 func TestAnswersAreRefusedOnlyAtTheEnd(t *testing.T) {

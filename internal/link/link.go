@@ -70,6 +70,8 @@ type Link struct {
 	cancel   context.CancelFunc
 
 	control, data *role
+	written       chan struct{} // closed when the data role has written all it will
+	closeWritten  func()        // closes it, once
 	asked         atomic.Bool // for the data connection
 	carrying      atomic.Bool // it is up
 	joins         joins
@@ -81,7 +83,6 @@ type Link struct {
 	end       *Error // why it ends
 	conns     []*conn
 	fullSince time.Time     // the control lane has been over its limit
-	written   chan struct{} // closed when the data role has written all it will
 	timer     *time.Timer   // ends what takes too long to end
 	running   int           // goroutines
 	beat      beat
@@ -125,6 +126,7 @@ func newLink(m *Manager, peer ring.ID, id uint64, addr netip.AddrPort) *Link {
 		written:      make(chan struct{}),
 		gone:         make(chan struct{}),
 	}
+	l.closeWritten = sync.OnceFunc(func() { close(l.written) })
 	l.ctx, l.cancel = context.WithCancel(m.ctx)
 	l.bulk.budget, l.bulk.earlier = m.Budget, l.publications
 	l.joins.m = m
@@ -226,7 +228,6 @@ func (l *Link) rename(id uint64) bool {
 	}
 	l.id, l.keyed = id, time.Now()
 	l.m.peers[l.peer].last = id
-	l.m.Stats.Renewed.Add(1)
 	return true
 }
 
@@ -248,8 +249,10 @@ func (l *Link) greet() {
 	}
 	l.mu.Lock()
 	l.up = true
+	anchor := l.control.in.Anchor()
 	l.mu.Unlock()
-	l.m.Log.Info("link is up", "node", l.peer.Short(), "addr", l.addr, "dialled", l.dialled, "software", l.info.Software)
+	l.m.Stats.Anchors[anchor].Add(1)
+	l.m.Log.Info("link is up", "node", l.peer, "addr", l.addr, "dialled", l.dialled, "anchor", anchor, "software", l.info.Software)
 	l.m.Handler.Up(l)
 	close(l.greeted)
 }

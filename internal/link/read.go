@@ -73,7 +73,7 @@ func (r *role) failed(err error) {
 	var v *violation
 	if errors.As(err, &v) {
 		r.l.m.Stats.Bad.Add(1)
-		r.l.m.Log.Warn("link is closed: the other node broke the protocol", "node", r.l.peer.Short(), "addr", r.l.addr, "error", err)
+		r.l.m.Log.Warn("link is closed: the other node broke the protocol", "node", r.l.peer, "addr", r.l.addr, "error", err)
 		r.l.fail(Violation, v.Error())
 		return
 	}

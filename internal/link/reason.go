@@ -53,6 +53,7 @@ func (e *Error) Error() string {
 // Stats counts what happened to the links of a node. Safe for concurrent use.
 type Stats struct {
 	Closed   [Reasons]atomic.Uint64 // links ended
+	Anchors  [4]atomic.Uint64       // links that came up, by the network key that vouched for the peer
 	Skipped  atomic.Uint64          // unknown frames that may be skipped
 	Bad      atomic.Uint64          // frames that broke the protocol
 	Aborted  atomic.Uint64          // messages in fragments given up by their sender

@@ -2,6 +2,7 @@ package link
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/project-iris/iris/internal/session"
@@ -21,8 +22,8 @@ func (l *Link) openData() {
 	l.dialsFor(func() {
 		if c, err := l.dialPatiently(wire.RoleData, false); err == nil {
 			l.carry(c)
-		} else if l.ctx.Err() == nil {
-			l.fail(NoData, err.Error())
+		} else {
+			l.noData(err)
 		}
 	})
 }
@@ -60,15 +61,10 @@ func (l *Link) dialPatiently(role byte, replace bool) (*session.Conn, error) {
 	}
 }
 
-// dial dials a further connection of the link, once.
+// dial dials a further connection of the link, once. It needs no slot: those may be
+// taken by dials of nodes that are dead.
 func (l *Link) dial(role byte, replace bool) (c *session.Conn, id uint64, err error) {
 	m := l.m
-	select {
-	case m.slots <- struct{}{}:
-		defer func() { <-m.slots }()
-	case <-l.ctx.Done():
-		return nil, 0, l.ctx.Err()
-	}
 	connecting, cancel := context.WithTimeout(l.ctx, connectLimit)
 	nc, err := m.Config.Dial(connecting, l.addr)
 	cancel()
@@ -125,7 +121,7 @@ func (l *Link) renewSoon(now time.Time) {
 			l.renewing, l.control.replacing, l.data.replacing = false, false, false
 			l.mu.Unlock()
 			if err != nil && l.ctx.Err() == nil {
-				l.m.Log.Warn("a link could not be renewed", "node", l.peer.Short(), "addr", l.addr, "error", err)
+				l.m.Log.Warn("a link could not be renewed", "node", l.peer, "addr", l.addr, "error", err)
 			}
 		})
 	}
@@ -152,15 +148,33 @@ func (l *Link) renewAll() error {
 		return nil
 	}
 	l.control.replace(c)
+	l.renewed()
 	if !carries {
 		return nil
 	}
 	if c, err = l.dialPatiently(wire.RoleData, true); err == nil {
 		l.data.replace(c)
-	} else if l.ctx.Err() == nil {
-		l.fail(NoData, err.Error())
+	} else {
+		l.noData(err)
 	}
 	return err
+}
+
+// noData ends the link because its data connection could not be dialled.
+func (l *Link) noData(err error) {
+	switch {
+	case l.ctx.Err() != nil: // it is at its end
+	case isCode(err, session.LinkUnknown):
+		l.fail(Lost, "the other side does not know the link")
+	default:
+		l.fail(NoData, err.Error())
+	}
+}
+
+// renewed counts a replacement.
+func (l *Link) renewed() {
+	l.m.Stats.Renewed.Add(1)
+	l.m.refuse(l.addr.String(), l.peer, &session.Error{Code: session.KeyLimit, Err: errors.New("the keys of the connections had been in use for long")})
 }
 
 // sweep does what is due now and then.

@@ -41,6 +41,8 @@ func TestKeyLimitCountsWire(t *testing.T) {
 		a.wantEvents("up")
 		b.wantEvents("up")
 		inOrder(t, b.got(), 1700)
+		a.wantRefused(session.KeyLimit)
+		b.wantRefused(session.KeyLimit)
 
 		// Where it cannot be dialled any more the link is closed before its keys wear
 		// out.

@@ -144,13 +144,7 @@ func (r *role) write() {
 			r.lanes.all[i].leave()
 		}
 		if r == r.l.data {
-			r.l.mu.Lock()
-			select {
-			case <-r.l.written:
-			default:
-				close(r.l.written)
-			}
-			r.l.mu.Unlock()
+			r.l.closeWritten()
 			r.l.control.poke()
 		}
 		r.l.leave(c)

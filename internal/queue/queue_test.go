@@ -505,3 +505,71 @@ func TestBatchFlushesWhatFlushingAdds(t *testing.T) {
 		t.Fatalf("flushed %q, %d octets left; want abc, 0", got, batch.Octets)
 	}
 }
+
+func TestWriterThatTakesPiecesKnowsWhatItWasHanded(t *testing.T) {
+	q := New(NewBudget(plenty), plenty)
+	q.Open()
+	var starts []uint64
+	for i := range 3000 {
+		pos, _, err := q.Append([]byte{byte(i)}, payload(noise[:i%100]), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		starts = append(starts, pos)
+	}
+	total := q.Appended()
+	q.Claim()
+	taken := uint64(0)
+	for i := 0; taken < total/2; i++ {
+		p := q.NextUpTo(1 + i*37%1000)
+		if len(p) == 0 || len(p) > 1+i*37%1000 {
+			t.Fatalf("NextUpTo returned %d octets", len(p))
+		}
+		if taken += uint64(len(p)); q.Handed() != taken {
+			t.Fatalf("Handed = %d before Wrote, want %d", q.Handed(), taken)
+		}
+		q.Wrote(len(p), 0)
+	}
+	if n := q.Waiting(); uint64(n) != total-taken {
+		t.Errorf("Waiting = %d, want %d", n, total-taken)
+	}
+	q.Discard()
+	if p := q.NextUpTo(100); p != nil {
+		t.Errorf("NextUpTo of a discarded queue returned %d octets", len(p))
+	}
+	unwritten := 0
+	for _, pos := range starts {
+		if pos >= q.Handed() {
+			unwritten++
+		}
+	}
+	if unwritten == 0 || unwritten == len(starts) || q.Waiting() != 0 {
+		t.Errorf("%d of %d frames are unwritten, %d octets wait", unwritten, len(starts), q.Waiting())
+	}
+}
+
+func TestAppendAnywayHasALimitOfItsOwn(t *testing.T) {
+	budget := NewBudget(2 * LargeBlock)
+	q := New(budget, 1000)
+	q.Open()
+	frame := make([]byte, 1000)
+	for q.Waiting() <= 10*LargeBlock {
+		if _, _, err := q.AppendAnyway(10*LargeBlock, frame, Payload{}, nil); err != nil {
+			t.Fatalf("with %d octets waiting: %v", q.Waiting(), err)
+		}
+	}
+	if _, _, err := q.AppendAnyway(10*LargeBlock, frame, Payload{}, nil); err != ErrFull {
+		t.Errorf("beyond its limit: %v, want ErrFull", err)
+	}
+	if _, _, err := q.Append(frame, Payload{}, nil); err != ErrFull {
+		t.Errorf("an ordinary frame: %v, want ErrFull", err)
+	}
+	drain(t, q)
+	if n := budget.Used(); n != 0 {
+		t.Errorf("%d octets stay charged", n)
+	}
+	q.Seal(false)
+	if _, _, err := q.AppendAnyway(plenty, frame, Payload{}, nil); err != ErrSealed {
+		t.Errorf("when sealed: %v, want ErrSealed", err)
+	}
+}
