@@ -49,6 +49,9 @@ type counted struct {
 	early   atomic.Bool
 }
 
+// NetConn returns the connection below, for whoever sets options of sockets.
+func (c *counted) NetConn() net.Conn { return c.Conn }
+
 func (c *counted) Read(b []byte) (int, error) {
 	if c.early.Load() {
 		left := handshakeBytes - int64(c.in.Load())
