@@ -23,6 +23,7 @@ type bulk struct {
 	flows    []*flow             // in turn
 	streams  map[wire.Name]*flow // those of streams
 	bytes    int                 // that wait
+	moved    uint64              // octets ever taken
 	next     uint64              // position of the next message
 	message  uint32              // number of the last message cut
 	head     []byte              // of the frame under way
@@ -209,6 +210,7 @@ func (k *bulk) fragment(m *long) {
 	m.begun += n
 	k.body = m.body.Bytes()[start-len(m.head):][:m.begun-start]
 	k.bytes -= n
+	k.moved += uint64(n)
 	if k.wantRoom && k.bytes < laneLimit/2 {
 		k.wantRoom, k.told = false, true
 	}
@@ -269,4 +271,11 @@ func (k *bulk) waiting() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.bytes
+}
+
+// handed returns how many octets were ever taken.
+func (k *bulk) handed() uint64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.moved
 }

@@ -170,7 +170,7 @@ func (m *Manager) try(j *job, addrs []netip.AddrPort) (id ring.ID, tried []netip
 	case <-j.ctx.Done():
 		return id, nil, context.Cause(j.ctx)
 	}
-	nc, addr, tried, err := m.connect(j.ctx, ready)
+	nc, addr, tried, err := m.connect(j, ready)
 	if err == nil {
 		id, err = m.hello(j, nc, addr)
 		tried = append(tried, addr)
@@ -225,8 +225,8 @@ func (m *Manager) ready(ctx context.Context, addrs []netip.AddrPort) (ready []ne
 
 // connect returns a connection to the address that took one first. One that keeps
 // us waiting does not keep the next from being tried. Failed are those that did not.
-func (m *Manager) connect(ctx context.Context, addrs []netip.AddrPort) (nc net.Conn, addr netip.AddrPort, failed []netip.AddrPort, err error) {
-	ctx, cancel := context.WithTimeout(ctx, connectLimit)
+func (m *Manager) connect(j *job, addrs []netip.AddrPort) (nc net.Conn, addr netip.AddrPort, failed []netip.AddrPort, err error) {
+	ctx, cancel := context.WithTimeout(j.ctx, connectLimit)
 	defer cancel()
 	type result struct {
 		nc   net.Conn
@@ -262,9 +262,10 @@ func (m *Manager) connect(ctx context.Context, addrs []netip.AddrPort) (nc net.C
 				return r.nc, r.addr, failed, nil
 			}
 			failed = append(failed, r.addr)
-			m.answered(r.addr, ring.ID{}, dialError(ctx, r.err))
+			err = jobError(j, dialError(ctx, r.err))
+			m.answered(r.addr, ring.ID{}, err)
 			if under == 0 && next == len(addrs) {
-				return nil, netip.AddrPort{}, failed, dialError(ctx, r.err)
+				return nil, netip.AddrPort{}, failed, err
 			}
 		case <-again:
 		}

@@ -294,6 +294,9 @@ func TestStuckDialLosesTie(t *testing.T) {
 			w.mu.Lock()
 			w.listeners[b.addr] = b.listener
 			w.mu.Unlock()
+			if n := a.refused.Counts(); len(n) > 0 {
+				t.Errorf("the dial that was given up counts as %v", n)
+			}
 			linked(a, b)
 		})
 	}

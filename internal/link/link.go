@@ -165,7 +165,7 @@ type Counters struct {
 	Read, Written    uint64 // on the wire, what TLS adds included
 	Control, Routed  int    // waiting
 	Waiting          [wire.Lanes]int
-	Moved            [wire.Lanes]uint64 // ever taken out of the lane by its writer, but for Bulk
+	Moved            [wire.Lanes]uint64 // ever taken out of the lane by its writer
 	DataConnectionUp bool
 }
 
@@ -175,7 +175,7 @@ func (l *Link) Counters() Counters {
 		Control:          l.commands.Waiting(),
 		Routed:           l.routed.Waiting(),
 		Waiting:          [wire.Lanes]int{l.requests.Waiting(), l.publications.Waiting(), l.bulk.waiting()},
-		Moved:            [wire.Lanes]uint64{l.requests.Handed(), l.publications.Handed()},
+		Moved:            [wire.Lanes]uint64{l.requests.Handed(), l.publications.Handed(), l.bulk.handed()},
 		DataConnectionUp: l.carrying.Load(),
 	}
 	l.mu.Lock()
@@ -200,13 +200,16 @@ func (l *Link) Waiting(lane Lane) int {
 	return l.bulk.waiting()
 }
 
-// Moved returns how many octets the writer ever took out of Requests or
-// Publications: what it took lately tells whether the other side reads.
+// Moved returns how many octets the writer ever took out of a lane: what it took
+// lately tells whether the other side reads.
 func (l *Link) Moved(lane Lane) uint64 {
-	if lane == wire.Requests {
+	switch lane {
+	case wire.Requests:
 		return l.requests.Handed()
+	case wire.Publications:
+		return l.publications.Handed()
 	}
-	return l.publications.Handed()
+	return l.bulk.handed()
 }
 
 // name returns the id of the link's newest connections.
