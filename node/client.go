@@ -10,6 +10,7 @@ import (
 
 	"github.com/project-iris/iris/internal/messaging"
 	"github.com/project-iris/iris/internal/queue"
+	"github.com/project-iris/iris/internal/relay"
 	"github.com/project-iris/iris/internal/relaywire"
 	"github.com/project-iris/iris/internal/tunnel"
 )
@@ -309,7 +310,7 @@ func (c *Client) Broadcast(cluster string, msg []byte) error {
 	if err != nil {
 		return err
 	}
-	c.conn.Broadcast(b, c.named(cluster), msg)
+	c.conn.Broadcast(time.Now(), b, c.named(cluster), msg)
 	c.leave(b)
 	return nil
 }
@@ -328,7 +329,7 @@ func (c *Client) Publish(topic string, event []byte) error {
 	if err != nil {
 		return err
 	}
-	c.conn.Publish(b, c.named(topic), event)
+	c.conn.Publish(time.Now(), b, c.named(topic), event)
 	c.leave(b)
 	return nil
 }
@@ -428,6 +429,7 @@ var batches = sync.Pool{New: func() any { return new(queue.Batch) }}
 // flush ends a use of a batch.
 func flush(b *queue.Batch) {
 	b.Flush()
+	relay.WaitOut(b)
 	batches.Put(b)
 }
 

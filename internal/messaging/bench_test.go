@@ -69,8 +69,8 @@ func TestPublishAndBroadcastDoNotAllocate(t *testing.T) {
 	var b queue.Batch
 	topic, cluster, body := []byte("news"), []byte("echo"), make([]byte, 128)
 	if n := testing.AllocsPerRun(1000, func() {
-		c.Publish(&b, topic, body)
-		c.Conn.Broadcast(&b, cluster, body)
+		c.Publish(start, &b, topic, body)
+		c.Conn.Broadcast(start, &b, cluster, body)
 	}); n > 0 {
 		t.Errorf("an event and a broadcast cost %v allocations", n)
 	}
@@ -128,7 +128,7 @@ func BenchmarkPublish(b *testing.B) {
 			topic, body := []byte("news"), make([]byte, 128)
 			b.ReportAllocs()
 			for b.Loop() {
-				c.Publish(&batch, topic, body)
+				c.Publish(start, &batch, topic, body)
 			}
 		})
 	}

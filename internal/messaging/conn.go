@@ -186,7 +186,7 @@ func (c *Conn) Confirm(id uint64) (o Offer, ok bool) {
 }
 
 // Broadcast hands body to every member of cluster, once.
-func (c *Conn) Broadcast(b *queue.Batch, cluster, body []byte) {
+func (c *Conn) Broadcast(now time.Time, b *queue.Batch, cluster, body []byte) {
 	c.Counts.Broadcasts.Add(1)
 	p := c.plane
 	for range 3 {
@@ -197,14 +197,14 @@ func (c *Conn) Broadcast(b *queue.Batch, cluster, body []byte) {
 			}
 			cl = p.freshCluster(cluster)
 		}
-		if p.spread(b, &cl.everyone, nil, body) {
+		if p.spread(now, b, &cl.everyone, nil, body) {
 			return
 		}
 	}
 }
 
 // Publish hands event to every subscriber of topic, once.
-func (c *Conn) Publish(b *queue.Batch, topic, event []byte) {
+func (c *Conn) Publish(now time.Time, b *queue.Batch, topic, event []byte) {
 	c.Counts.Events.Add(1)
 	p := c.plane
 	for range 3 {
@@ -215,7 +215,7 @@ func (c *Conn) Publish(b *queue.Batch, topic, event []byte) {
 			}
 			t = p.freshTopic(topic)
 		}
-		if p.spread(b, t, topic, event) {
+		if p.spread(now, b, t, topic, event) {
 			return
 		}
 	}
@@ -223,8 +223,8 @@ func (c *Conn) Publish(b *queue.Batch, topic, event []byte) {
 
 // spread publishes, and tells the loop when it must know. It reports false when
 // the cell is no longer the one of its name.
-func (p *Plane) spread(b *queue.Batch, t *publication, topic, body []byte) bool {
-	fresh, ok := t.spread(b, p, topic, body)
+func (p *Plane) spread(now time.Time, b *queue.Batch, t *publication, topic, body []byte) bool {
+	fresh, ok := t.spread(now, b, p, topic, body)
 	if fresh {
 		p.post(note{pub: t})
 	}

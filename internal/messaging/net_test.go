@@ -121,6 +121,9 @@ func (w *wires) SendControl(m wire.Message) {
 	}
 }
 
+func (w *wires) Waiting(wire.Lane) int  { return 0 }
+func (w *wires) Moved(wire.Lane) uint64 { return 0 }
+
 func (w *wires) RTT() time.Duration { return time.Millisecond }
 
 // write has n of the queued frames leave.
@@ -512,7 +515,7 @@ func TestBroadcastCrossesHosts(t *testing.T) {
 	m := b.member(core.Cluster, "echo")
 	c := a.client()
 	for i := range 3 {
-		c.Conn.Broadcast(&a.b, []byte("echo"), fmt.Append(nil, i))
+		c.Conn.Broadcast(net.now, &a.b, []byte("echo"), fmt.Append(nil, i))
 		net.run()
 		a.expect(m, delivery{what: "broadcast", body: fmt.Sprint(i)})
 	}
@@ -550,9 +553,9 @@ func TestStreamsAreCompleteAndInOrder(t *testing.T) {
 					}
 					sent++
 					if kind == core.Topic {
-						pub.Publish(&net.nodes[0].b, []byte("news"), body)
+						pub.Publish(net.now, &net.nodes[0].b, []byte("news"), body)
 					} else {
-						pub.Conn.Broadcast(&net.nodes[0].b, []byte("news"), body)
+						pub.Conn.Broadcast(net.now, &net.nodes[0].b, []byte("news"), body)
 					}
 				case 3, 4, 5:
 					h, o := net.nodes[r.IntN(4)], net.nodes[r.IntN(4)]

@@ -28,6 +28,11 @@ type Link interface {
 	// SendControl sends a message to the other node's control plane.
 	SendControl(m wire.Message)
 
+	// Waiting and Moved return how many octets wait in a lane, and how many have
+	// ever left it.
+	Waiting(lane wire.Lane) int
+	Moved(lane wire.Lane) uint64
+
 	// RTT is how long the way there and back takes.
 	RTT() time.Duration
 }
@@ -54,6 +59,7 @@ type Peer struct {
 	}
 
 	streams streams
+	pace    pace
 }
 
 var errNoLink = errors.New("no link to the node")

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/project-iris/iris/internal/queue"
 	"github.com/project-iris/iris/internal/wire"
@@ -35,6 +36,7 @@ type publication struct {
 	kept      replay
 	frame     wire.Frame // these two are for sending, under mu
 	head      [32]byte
+	since     int // octets since it was last seen whether links are filling up
 }
 
 // A target is another node that takes part in a publication.
@@ -65,7 +67,7 @@ func (p *publication) leave(c *Conn) int {
 // that will not take it, because it is full or closing, has its own connection
 // ended for it; the others get it. It reports whether the loop must hear of it, and
 // false if the cell is closed.
-func (p *publication) spread(b *queue.Batch, plane *Plane, topic, body []byte) (fresh, ok bool) {
+func (p *publication) spread(now time.Time, b *queue.Batch, plane *Plane, topic, body []byte) (fresh, ok bool) {
 	load := queue.Payload{Data: body}
 	if len(body) >= queue.ShareAbove {
 		load.Shared = queue.NewBody(plane.Budget, body)
@@ -87,7 +89,16 @@ func (p *publication) spread(b *queue.Batch, plane *Plane, topic, body []byte) (
 	p.next++
 	p.kept.push(n, load)
 	b.Octets += len(body) * len(p.nodes)
+	look := len(p.nodes) > 0 && b.Crowd == nil
+	if p.since += len(body) + len(p.head); p.since < crowdLook {
+		look = false
+	} else {
+		p.since = 0
+	}
 	for _, t := range p.nodes {
+		if look && t.peer.Crowded(now) {
+			b.Crowd, look = t.peer, false
+		}
 		if t.due == n && p.send(b, t, n, 0, load) {
 			t.due = n + 1
 		}

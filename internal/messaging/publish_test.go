@@ -19,7 +19,7 @@ func TestBroadcastReachesEveryMemberOnce(t *testing.T) {
 	c, ms, other := w.program(""), w.programs("echo", 3), w.program("other")
 	send := func(p *program, cluster, body string) {
 		t.Helper()
-		p.Conn.Broadcast(&w.b, []byte(cluster), []byte(body))
+		p.Conn.Broadcast(w.now, &w.b, []byte(cluster), []byte(body))
 	}
 	send(c, "echo", "from outside")
 	send(ms[1], "echo", "from a member")
@@ -47,7 +47,7 @@ func TestEventReachesEverySubscriberOnce(t *testing.T) {
 	w.topic(c, "echo", true)
 	publish := func(p *program, topic, body string) {
 		t.Helper()
-		p.Publish(&w.b, []byte(topic), []byte(body))
+		p.Publish(w.now, &w.b, []byte(topic), []byte(body))
 	}
 	publish(a, "news", "one")
 	publish(c, "news", "two")
@@ -84,7 +84,7 @@ func TestLargeBodyIsSharedByAllWhoGetIt(t *testing.T) {
 	names := w.budget.Used()
 	for _, size := range []int{queue.ShareAbove, 1 << 20} {
 		body := strings.Repeat("x", size)
-		c.Publish(&w.b, []byte("news"), []byte(body))
+		c.Publish(w.now, &w.b, []byte("news"), []byte(body))
 		if used := w.budget.Used() - names; used > int64(size+len(qs)*queue.SmallBlock) {
 			t.Errorf("%d octets are held for a body of %d that waits for %d programs", used, size, len(qs))
 		}
@@ -130,7 +130,7 @@ func TestConcurrentPublishersAreSeenInOneOrder(t *testing.T) {
 		wg.Go(func() {
 			var b queue.Batch
 			for n := range events {
-				p.Publish(&b, []byte("news"), fmt.Appendf(nil, "%d/%d", i, n))
+				p.Publish(w.now, &b, []byte("news"), fmt.Appendf(nil, "%d/%d", i, n))
 			}
 		})
 	}

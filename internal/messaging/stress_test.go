@@ -198,9 +198,9 @@ func (c *citizen) live(steps int) {
 			c.readAll()
 			c.reply(false)
 		case 7:
-			c.Publish(&c.b, []byte("news"), []byte("event"))
+			c.Publish(c.w.now(), &c.b, []byte("news"), []byte("event"))
 		case 8:
-			c.Conn.Broadcast(&c.b, []byte("a"), []byte("broadcast"))
+			c.Conn.Broadcast(c.w.now(), &c.b, []byte("a"), []byte("broadcast"))
 		case 9:
 			topic := string(rune('x' + c.r.IntN(3)))
 			sub := c.r.IntN(2) == 0

@@ -1,5 +1,7 @@
 package queue
 
+import "time"
+
 // A Flusher writes out its queue, or wakes who does. What it appends to other
 // queues meanwhile it adds to the batch.
 type Flusher interface{ Flush(b *Batch) }
@@ -9,7 +11,14 @@ type Flusher interface{ Flush(b *Batch) }
 type Batch struct {
 	owed   []Flusher
 	Octets int // appended since the last flush, as far as appenders say
+
+	// Crowd is a queue that is filling up, which the owner of the batch had better
+	// wait for before it adds more; nil: there is none.
+	Crowd Crowd
 }
+
+// A Crowd is a queue with much in it that is moving: waiting for it helps.
+type Crowd interface{ Crowded(now time.Time) bool }
 
 // Add puts f on the list.
 func (b *Batch) Add(f Flusher) { b.owed = append(b.owed, f) }

@@ -188,11 +188,13 @@ func (c *conn) read() ending {
 			frames, octets = frames+1, octets+n
 			if frames >= mostFrames || octets >= mostOctets || c.batch.Octets >= mostOctets {
 				c.batch.Flush()
+				WaitOut(&c.batch)
 				runtime.Gosched() // a flood takes its turn like everybody
 				frames, octets = 0, 0
 			}
 		}
 		c.batch.Flush()
+		WaitOut(&c.batch)
 		if err := c.in.fill(c.io, need); err != nil {
 			if end := c.told.Load(); end != nil {
 				return *end
@@ -216,9 +218,9 @@ func (c *conn) handle(now time.Time, m *relaywire.Message) (ending, bool) {
 	case relaywire.Reply:
 		c.m.Reply(now, b, m.ID, m.Fault, m.Body)
 	case relaywire.Publish:
-		c.m.Publish(b, m.Name, m.Body)
+		c.m.Publish(now, b, m.Name, m.Body)
 	case relaywire.Broadcast:
-		c.m.Broadcast(b, m.Name, m.Body)
+		c.m.Broadcast(now, b, m.Name, m.Body)
 	case relaywire.TunnelTransfer:
 		if e := c.tunnels.End(m.ID); e != nil {
 			err = e.Chunk(now, b, m.Size, m.Body)

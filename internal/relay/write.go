@@ -99,3 +99,22 @@ func (c *conn) broken(err error) {
 	c.queue.Discard()
 	c.queue.Unclaim()
 }
+
+// crowdLimit is how long a program that publishes waits at most for a link that is
+// filling up, each time it has sent as much as is flushed together.
+const crowdLimit = 2 * time.Second
+
+// WaitOut waits, after a flush, until a queue that the batch was filling up has room,
+// or stands. It looks every millisecond: it is a matter of megabytes.
+func WaitOut(b *queue.Batch) {
+	c := b.Crowd
+	if c == nil {
+		return
+	}
+	b.Crowd = nil
+	for end := time.Now().Add(crowdLimit); ; time.Sleep(time.Millisecond) {
+		if now := time.Now(); !now.Before(end) || !c.Crowded(now) {
+			return
+		}
+	}
+}
