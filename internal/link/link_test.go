@@ -90,6 +90,7 @@ type node struct {
 	mu     sync.Mutex
 	events []string
 	link   *Link // the last that came up
+	live   map[ring.ID]*Link
 	ctl    []wire.Message
 	data   []received
 	errs   []error
@@ -131,7 +132,7 @@ func (w *world) pair() (low, high *session.Identity) {
 }
 
 func (w *world) node(i int, id *session.Identity, change ...func(*Config)) *node {
-	n := &node{w: w, addr: addr(i), listener: memnet.Listen(fmt.Sprint("node ", i))}
+	n := &node{w: w, addr: addr(i), live: make(map[ring.ID]*Link), listener: memnet.Listen(fmt.Sprint("node ", i))}
 	n.refused = session.NewRefusals(slog.New(slog.DiscardHandler), time.Now)
 	c := Config{
 		Identity: id, Refused: n.refused, Log: slog.New(slog.DiscardHandler), Budget: queue.NewBudget(1 << 30),
@@ -179,13 +180,26 @@ func (n *node) Up(l *Link) {
 	defer n.mu.Unlock()
 	n.note("up")
 	n.link = l
+	if n.live[l.Peer()] != nil {
+		n.w.t.Errorf("node %v: a second link to %v", n.addr, l.Peer())
+	}
+	n.live[l.Peer()] = l
 }
 
 func (n *node) Down(l *Link, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.note("down %v", err.(*Error).Reason)
+	n.alive(l)
+	delete(n.live, l.Peer())
 	n.errs = append(n.errs, err)
+}
+
+// alive checks that what is heard of a link is between its Up and its Down.
+func (n *node) alive(l *Link) {
+	if n.live[l.Peer()] != l {
+		n.w.t.Errorf("node %v hears of a link to %v that is not up", n.addr, l.Peer())
+	}
 }
 
 func (n *node) Failed(id ring.ID) {
@@ -196,6 +210,7 @@ func (n *node) Failed(id ring.ID) {
 
 func (n *node) Control(l *Link, m wire.Message, f *wire.Frame) error {
 	n.mu.Lock()
+	n.alive(l)
 	n.ctl = append(n.ctl, m)
 	f2 := n.onCtl
 	n.mu.Unlock()
@@ -207,6 +222,7 @@ func (n *node) Control(l *Link, m wire.Message, f *wire.Frame) error {
 
 func (n *node) Data(l *Link, now time.Time, b *queue.Batch, f *wire.Frame) error {
 	n.mu.Lock()
+	n.alive(l)
 	on := n.onData
 	if on == nil {
 		n.data = append(n.data, received{*f, append([]byte(nil), f.Body...)})
