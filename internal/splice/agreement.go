@@ -149,9 +149,9 @@ func (s *Server) find(peer ring.ID, id [16]byte) (*agreement, error) {
 
 // accepted runs a connection that the other node made.
 func (s *Server) accepted(c *session.Conn) {
-	stop := s.within(s.ctx, c)
-	defer func() { stop() }()
+	stop := watch(s.ctx, c)
 	id, err := readAttach(c)
+	stop()
 	if err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) && s.ctx.Err() == nil {
 			err = &session.Error{Code: session.TLSTime, Err: errors.New("no ATTACH came")}
@@ -165,8 +165,7 @@ func (s *Server) accepted(c *session.Conn) {
 		writeAttached(c, attachRefused)
 		return
 	}
-	stop()
-	if stop = s.within(a.ctx, c); a.half != nil {
+	if stop = watch(a.ctx, c); a.half != nil {
 		s.attach(a, c, stop)
 		return
 	}
@@ -195,7 +194,9 @@ func (s *Server) initiate(a *agreement) {
 		return
 	}
 	defer c.Close()
-	stop := s.within(a.ctx, c)
+	c.SetDeadline(time.Now().Add(attachTime))
+	stop := watch(a.ctx, c)
+	defer stop()
 	if err = writeAttach(c, a.id); err == nil {
 		err = readAttached(c)
 	}
@@ -211,9 +212,13 @@ func (s *Server) initiate(a *agreement) {
 func (s *Server) ask(a *agreement) {
 	s.mu.Lock()
 	waits := s.agreed[a.id] == a
-	a.both = true
+	if waits {
+		a.both = true
+		s.running.Add(1) // a timer may have called, which nobody waits for
+	}
 	s.mu.Unlock()
 	if waits {
+		defer s.running.Done()
 		s.AskBack(a.peer, a.id)
 	}
 }
@@ -227,7 +232,9 @@ func (s *Server) dialBack(a *agreement, addrs []wire.Addr) {
 		return
 	}
 	defer c.Close()
-	stop := s.within(a.ctx, c)
+	c.SetDeadline(time.Now().Add(attachTime))
+	stop := watch(a.ctx, c)
+	defer stop()
 	id := a.id
 	if err = writeAttach(c, id); err == nil {
 		id, err = readAttach(c)
@@ -256,28 +263,22 @@ func (s *Server) note(a *agreement, err error, count *atomic.Uint64) {
 	}
 }
 
-// within gives a connection its time for the first frames, and less if ctx ends.
-// The function it returns lifts both.
-func (s *Server) within(ctx context.Context, c *session.Conn) (stop func()) {
-	c.SetDeadline(time.Now().Add(attachTime))
-	lift := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
-	return func() {
-		if lift() {
-			c.SetDeadline(time.Time{})
-		}
-	}
+// watch ends what a connection waits for when ctx does, until stop is called: it
+// reports false if that has happened.
+func watch(ctx context.Context, c *session.Conn) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
 }
 
 // attach answers the initiator's ATTACH, and runs the tunnel if this is its
 // connection.
-func (s *Server) attach(a *agreement, c *session.Conn, stop func()) {
+func (s *Server) attach(a *agreement, c *session.Conn, stop func() bool) {
 	if !s.claim(a, a.half, c) {
 		_, err := s.find(a.peer, a.id)
 		s.refuse(c, err)
 		writeAttached(c, attachRefused)
 		return
 	}
-	stop()
+	begin(c, stop)
 	a.cancel(errAttached)
 	if err := writeAttached(c, attachOpen); err != nil {
 		c.Close() // run meets the error again
@@ -285,14 +286,22 @@ func (s *Server) attach(a *agreement, c *session.Conn, stop func()) {
 	a.half.run()
 }
 
+// begin lifts the deadline that a connection had for its first frames. If its
+// agreement has just ended it stays, and the tunnel is lost.
+func begin(c *session.Conn, stop func() bool) {
+	if stop() {
+		c.SetDeadline(time.Time{})
+	}
+}
+
 // attached runs the tunnel of the initiator, whose connection the accepting node has
 // taken.
-func (s *Server) attached(a *agreement, c *session.Conn, stop func()) {
+func (s *Server) attached(a *agreement, c *session.Conn, stop func() bool) {
 	h := newHalf(s, a.peer)
 	if !s.claim(a, h, c) {
 		return
 	}
-	stop()
+	begin(c, stop)
 	a.cancel(errAttached)
 	var b queue.Batch
 	if id, ok := a.take(); ok {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,11 +59,15 @@ func newNetwork(t testing.TB) *network {
 	}
 }
 
-type ids struct{ n uint32 }
+// ids are the ids that a node gives to tunnels.
+type ids struct {
+	node ring.ID
+	n    atomic.Uint32
+}
 
 func (r *ids) Read(b []byte) (int, error) {
-	r.n++
-	binary.BigEndian.PutUint32(b, r.n)
+	binary.BigEndian.PutUint64(b, r.node.Hi)
+	binary.BigEndian.PutUint32(b[8:], r.n.Add(1))
 	return len(b), nil
 }
 
@@ -88,7 +93,7 @@ func (w *network) node(change ...func(*Config)) *node {
 		Tunnels: new(tunnel.Stats),
 		Refused: refused,
 		Log:     log,
-		Rand:    new(ids),
+		Rand:    &ids{node: identity.ID()},
 		Max:     1000,
 		Dial:    n.dial,
 		AskBack: func(peer ring.ID, id [16]byte) {
@@ -168,6 +173,8 @@ type program struct {
 	t     testing.TB
 	table *tunnel.Table
 	ended bool // take finds that the build has
+
+	out queue.Batch // of send
 
 	mu       sync.Mutex
 	change   sync.Cond
@@ -257,7 +264,7 @@ func (p *program) until(ok func() bool) {
 
 // send sends a message, as fast as it may.
 func (p *program) send(message []byte) {
-	var b queue.Batch
+	b := &p.out
 	for size := uint64(len(message)); len(message) > 0; size = 0 {
 		part := message[:min(len(message), 1<<16)]
 		p.until(func() bool { return p.window >= int64(len(part)) || p.closed })
@@ -265,7 +272,7 @@ func (p *program) send(message []byte) {
 		p.window -= int64(len(part))
 		p.mu.Unlock()
 		if e := p.table.End(1); e != nil {
-			if err := e.Chunk(time.Now(), &b, size, part); err != nil {
+			if err := e.Chunk(time.Now(), b, size, part); err != nil {
 				p.t.Error(err)
 			}
 		}

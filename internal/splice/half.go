@@ -161,7 +161,7 @@ func (h *half) run() {
 	h.table.Close(time.Now(), &h.batch, reason)
 	h.batch.Flush()
 	h.queue.Discard()
-	h.nc.Close()
+	h.abandon()
 	h.poke()
 	<-written
 	s.mu.Lock()
@@ -341,8 +341,8 @@ func (h *half) writeAll(b *queue.Batch) bool {
 	return true
 }
 
-// abandon closes the connection.
-func (h *half) abandon() { h.nc.Close() }
+// abandon closes the connection, without a last word that might wait.
+func (h *half) abandon() { h.nc.NetConn().Close() }
 
 var (
 	_ tunnel.Wire   = (*half)(nil)

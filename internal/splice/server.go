@@ -170,8 +170,8 @@ func (s *Server) DialBack(peer ring.ID, name [16]byte, addrs []wire.Addr) {
 	go s.dialBack(a, addrs)
 }
 
-// Serve takes a connection that another node made for a tunnel, and returns when it
-// has ended.
+// Serve takes a connection that another node made for a tunnel, with the deadline
+// that it has from its gate, and returns when it has ended.
 func (s *Server) Serve(c *session.Conn) {
 	s.mu.Lock()
 	closed := s.closed

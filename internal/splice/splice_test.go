@@ -79,6 +79,18 @@ func TestAcceptorThatDoesNotWantTheTunnel(t *testing.T) {
 	})
 }
 
+func TestAcceptorThatIsGone(t *testing.T) {
+	bubble(t, func(t *testing.T, a, b *node) {
+		y, id := b.accept(a)
+		var batch queue.Batch
+		y.table.Close(time.Now(), &batch, "peer disconnected")
+		batch.Flush()
+		x := a.initiate(b, id)
+		x.until(func() bool { return x.opened })
+		x.wantClosed("peer disconnected")
+	})
+}
+
 func TestBuildThatHasEnded(t *testing.T) {
 	bubble(t, func(t *testing.T, a, b *node) {
 		y, id := b.accept(a)
@@ -140,6 +152,7 @@ func TestNeitherCanDial(t *testing.T) {
 		a.block()
 		b.block()
 		y, id := b.accept(a)
+		y.send([]byte("hello"))
 		x := a.initiate(b, id)
 		time.Sleep(maxExpires - 1)
 		y.wantOpen()
@@ -261,6 +274,25 @@ func TestBothDialTunnel(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestOnlyTheInitiatorMayAskToBeDialled(t *testing.T) {
+	bubble(t, func(t *testing.T, a, b *node) {
+		a.slowly(a, time.Second)
+		_, id := b.accept(a)
+		b.DialBack(b.identity.ID(), id, nil)
+		b.DialBack(a.identity.ID(), [16]byte{99}, nil)
+		for range 3 {
+			b.DialBack(a.identity.ID(), id, nil)
+		}
+		x := a.initiate(b, id)
+		a.DialBack(b.identity.ID(), id, nil)
+		x.until(func() bool { return x.opened })
+		time.Sleep(time.Minute)
+		if len(a.dials) != 1 || len(b.dials) > 1 {
+			t.Errorf("%d and %d dials", len(a.dials), len(b.dials))
+		}
+	})
 }
 
 func TestAgreementsAreBounded(t *testing.T) {
