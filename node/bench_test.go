@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/project-iris/iris/internal/relaywire"
 )
@@ -24,6 +25,18 @@ func benchNode(b *testing.B) *Node {
 	}
 	b.Cleanup(func() { n.Close() })
 	return n
+}
+
+// onHosts runs a benchmark with both ends on one node, and on two that are linked.
+func onHosts(b *testing.B, f func(b *testing.B, near, far *Node)) {
+	b.Run("hosts=1", func(b *testing.B) {
+		n := benchNode(b)
+		f(b, n, n)
+	})
+	b.Run("hosts=2", func(b *testing.B) {
+		nodes := startNetwork(b, 2)
+		f(b, nodes[0], nodes[1])
+	})
 }
 
 // program reads and writes without allocating.
@@ -99,9 +112,12 @@ func (p *program) echo() {
 }
 
 func benchRequests(b *testing.B, outstanding int) {
-	n := benchNode(b)
-	go benchProgram(b, n, "echo").echo()
-	p := benchProgram(b, n, "")
+	onHosts(b, func(b *testing.B, near, far *Node) { benchRequestsTo(b, near, far, outstanding) })
+}
+
+func benchRequestsTo(b *testing.B, near, far *Node, outstanding int) {
+	go benchProgram(b, far, "echo").echo()
+	p := benchProgram(b, near, "")
 	q := relaywire.Message{Op: relaywire.Request, Name: []byte("echo"), Body: make([]byte, 128), Timeout: 60_000}
 	var m relaywire.Message
 	run := func(count int) {
@@ -133,11 +149,14 @@ func BenchmarkRequest(b *testing.B)    { benchRequests(b, 1) }
 func BenchmarkRequest256(b *testing.B) { benchRequests(b, 256) }
 
 func benchPublish(b *testing.B, subscribers int) {
-	n := benchNode(b)
+	onHosts(b, func(b *testing.B, near, far *Node) { benchPublishTo(b, near, far, subscribers) })
+}
+
+func benchPublishTo(b *testing.B, near, far *Node, subscribers int) {
 	topic := []byte("news")
 	done := make(chan bool)
 	for range subscribers {
-		p := benchProgram(b, n, "")
+		p := benchProgram(b, far, "")
 		p.add(&relaywire.Message{Op: relaywire.Subscribe, Name: topic})
 		p.flush()
 		go func() {
@@ -151,7 +170,7 @@ func benchPublish(b *testing.B, subscribers int) {
 			}
 		}()
 	}
-	p := benchProgram(b, n, "")
+	p := benchProgram(b, near, "")
 	event := relaywire.Message{Op: relaywire.Publish, Name: topic, Body: make([]byte, 128)}
 	last := relaywire.Message{Op: relaywire.Publish, Name: topic, Body: make([]byte, 1)}
 	run := func(count int) {
@@ -170,8 +189,19 @@ func benchPublish(b *testing.B, subscribers int) {
 		}
 	}
 	for {
-		if s, _ := n.Status(); len(s.Topics) == 1 && s.Topics[0].Members == subscribers {
+		if s, _ := far.Status(); len(s.Topics) == 1 && s.Topics[0].Members == subscribers {
 			break
+		}
+	}
+	for found := false; !found; { // the subscription has to get around
+		p.add(&last)
+		p.flush()
+		select {
+		case found = <-done:
+			for range subscribers - 1 {
+				<-done
+			}
+		case <-time.After(50 * time.Millisecond):
 		}
 	}
 	run(100_000)
@@ -184,12 +214,13 @@ func BenchmarkPublish1(b *testing.B) { benchPublish(b, 1) }
 func BenchmarkPublish4(b *testing.B) { benchPublish(b, 4) }
 
 // BenchmarkTunnel moves 64 KiB messages one way.
-func BenchmarkTunnel(b *testing.B) {
-	n := benchNode(b)
+func BenchmarkTunnel(b *testing.B) { onHosts(b, benchTunnel) }
+
+func benchTunnel(b *testing.B, near, far *Node) {
 	var m relaywire.Message
-	s := benchProgram(b, n, "sink")
-	c := benchProgram(b, n, "")
-	c.add(&relaywire.Message{Op: relaywire.TunnelInit, ID: 1, Name: []byte("sink"), Timeout: 1000})
+	s := benchProgram(b, far, "sink")
+	c := benchProgram(b, near, "")
+	c.add(&relaywire.Message{Op: relaywire.TunnelInit, ID: 1, Name: []byte("sink"), Timeout: 10_000})
 	c.flush()
 	s.next(&m)
 	s.add(&relaywire.Message{Op: relaywire.TunnelConfirm, ID: m.ID, Tunnel: 1})

@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"sync"
 	"testing"
@@ -16,12 +15,12 @@ import (
 var testKey = ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 
 // startNetwork starts n nodes of one network on loopback, each joined to the first.
-func startNetwork(t *testing.T, n int) []*Node {
+func startNetwork(t testing.TB, n int) []*Node {
 	t.Helper()
 	var nodes []*Node
 	var first string
 	for i := range n {
-		c := Config{Network: "test", Key: testKey, Listen: "127.0.0.1:0", Listeners: []net.Listener{}}
+		c := Config{Network: "test", Key: testKey, Listen: "127.0.0.1:0"}
 		if testing.Verbose() {
 			c.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("n", i)
 		}
