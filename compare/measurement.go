@@ -30,9 +30,9 @@ var (
 	floorTCP  = system{"floor", "tcp", false}
 	floorUnix = system{"floor", "unix", false}
 
-	irisTCPApart = system{"iris", "tcp", true}
-
-	natsTCPApart = system{"nats", "tcp", true}
+	irisTCPApart  = system{"iris", "tcp", true}
+	irisUnixApart = system{"iris", "unix", true}
+	natsTCPApart  = system{"nats", "tcp", true}
 )
 
 // A measurement puts a load on a system.
@@ -65,7 +65,7 @@ var measurements = func() (all []measurement) {
 		}
 	}
 	for _, load := range loads {
-		for _, s := range []system{natsTCPApart} {
+		for _, s := range []system{irisTCPApart, natsTCPApart, irisUnixApart} {
 			all = append(all, measurement{load, s})
 		}
 	}

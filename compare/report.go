@@ -56,6 +56,10 @@ var tables = []table{
 		natsRows("TCP", targets{request: 0.7, requests: 3, events: 3, tunnel: 1.5}, irisTCP, natsTCP),
 		natsRows("Unix socket", targets{request: 0.6, requests: 3, events: 3, tunnel: 1.5}, irisUnix, natsTCP),
 	)},
+	{"Iris and NATS, two hosts", "Iris", "NATS", slices.Concat(
+		natsRows("TCP", apart, irisTCPApart, natsTCPApart),
+		natsRows("Unix socket", apart, irisUnixApart, natsTCPApart),
+	)},
 	{"Iris and a relay that only copies bytes", "Iris", "copies", slices.Concat(
 		requestRows("TCP", 1.15, irisTCP, floorTCP),
 		requestRows("Unix socket", 1.15, irisUnix, floorUnix),
@@ -65,6 +69,9 @@ var tables = []table{
 // targets are what ratios of Iris to NATS should be: the median of a request at
 // most, others at least.
 type targets struct{ request, requests, events, tunnel float64 }
+
+// apart are the targets for two hosts.
+var apart = targets{request: 0.6, requests: 1.5, events: 2, tunnel: 1.5}
 
 // natsRows returns the rows of Iris over one transport.
 func natsRows(over string, t targets, iris, nats system) []row {

@@ -77,10 +77,14 @@ func removeStale() {
 // iris returns the path of the program.
 func (p *place) iris() string { return filepath.Join(p.dir, "iris") }
 
-// start starts a node on h.
+// start starts a node on h. Its sockets are its own.
 func (p *place) start(t *testing.T, h *Host, flags ...string) *Node {
 	t.Helper()
-	n, err := h.StartNode(withLimit(t), p.iris(), p.dir, flags...)
+	dir, err := os.MkdirTemp(p.dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := h.StartNode(withLimit(t), p.iris(), dir, flags...)
 	if err != nil {
 		t.Fatal(err)
 	}

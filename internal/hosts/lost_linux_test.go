@@ -4,8 +4,8 @@ package hosts
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,23 +31,26 @@ func TestLostHostComesBack(t *testing.T) {
 			n.member(t, lost, cluster, newService("is lost", executed))
 			a := asker{client: n.client(t, 0), cluster: cluster}
 
-			if err := a.until(withLimit(t), "is lost", 1); err != nil {
+			both := func(by map[string]int) bool { return by["is lost"] > 0 && by["stays"] > 0 }
+			others := func(by map[string]int) bool { return by["stays"] == atOnce }
+
+			if err := a.until(withLimit(t), both, 1); err != nil {
 				t.Fatal(err)
 			}
 			if err := c.lose(n.nodes[lost]); err != nil {
 				t.Fatal(err)
 			}
 			began := time.Now()
-			if err := a.until(withLimit(t), "stays", 50); err != nil {
-				t.Error(err)
+			if err := a.until(withLimit(t), others, 20); err != nil {
+				t.Errorf("without the host: %v", err)
 			}
 			t.Logf("the others go on after %v", time.Since(began).Round(time.Millisecond))
 			if err := c.back(n.nodes[lost]); err != nil {
 				t.Fatal(err)
 			}
 			began = time.Now()
-			if err := a.until(withLimit(t), "is lost", 1); err != nil {
-				t.Error(err)
+			if err := a.until(withLimit(t), both, 1); err != nil {
+				t.Errorf("with the host again: %v", err)
 			}
 			t.Logf("it is back after %v", time.Since(began).Round(time.Millisecond))
 			for body, times := range executed.counts() {
@@ -59,31 +62,50 @@ func TestLostHostComesBack(t *testing.T) {
 	}
 }
 
-// An asker sends numbered requests to a cluster, one at a time.
+// atOnce is how many requests an asker has under way: enough for all members.
+const atOnce = 32
+
+// An asker sends numbered requests to a cluster.
 type asker struct {
 	client  *iris.Client
 	cluster string
 	asked   int
 }
 
-// until asks until so many requests in a row were answered by the member called
-// name. One that takes long is given up.
-func (a *asker) until(ctx context.Context, name string, inARow int) error {
+// until asks until it was so many times in a row that those who answered were as
+// wanted. A request that takes long is given up.
+func (a *asker) until(ctx context.Context, wanted func(by map[string]int) bool, inARow int) error {
 	for same := 0; same < inARow; {
-		a.asked++
-		short, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
-		reply, err := a.client.Request(short, a.cluster, fmt.Appendf(nil, "%s %d", secret, a.asked))
-		cancel()
-		switch {
-		case ctx.Err() != nil:
-			return fmt.Errorf("no %d requests in a row were answered by the one that %s: %w", inARow, name, ctx.Err())
-		case err == nil && string(reply) == name:
+		by := a.ask(ctx)
+		if ctx.Err() != nil {
+			return fmt.Errorf("the last %d requests were answered by %v: %w", atOnce, by, ctx.Err())
+		}
+		if wanted(by) {
 			same++
-		case err == nil || errors.Is(err, iris.ErrTimeout):
+		} else {
 			same = 0
-		default:
-			return err
 		}
 	}
 	return nil
+}
+
+// ask sends requests and returns how many were answered by whom.
+func (a *asker) ask(ctx context.Context) map[string]int {
+	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+	defer cancel()
+	answers := newLedger()
+	var all sync.WaitGroup
+	for range atOnce {
+		a.asked++
+		body := fmt.Appendf(nil, "%s %d", secret, a.asked)
+		all.Go(func() {
+			reply, err := a.client.Request(ctx, a.cluster, body)
+			if err != nil {
+				reply = []byte(err.Error())
+			}
+			answers.add(string(reply))
+		})
+	}
+	all.Wait()
+	return answers.counts()
 }
