@@ -144,8 +144,7 @@ func (m *Manager) seed(addr netip.AddrPort) bool {
 	defer j.cancel(nil)
 	id, _, err := m.try(j, []netip.AddrPort{addr})
 	m.done(j, id, err)
-	var e *session.Error
-	if errors.As(err, &e) && e.Code == session.PeerSelf {
+	if isCode(err, session.PeerSelf) || isCode(err, session.DialClosed) && m.own(addr) {
 		m.Log.Info("a peer to be linked to is this node itself: it is left out", "addr", addr)
 		return false
 	}
@@ -156,6 +155,31 @@ func (m *Manager) seed(addr netip.AddrPort) bool {
 		}
 	}
 	return true
+}
+
+// own reports whether an address that was dialled, and closed by who was there, is
+// this node's own: whose gate then knows the knock, but tells nobody. It may be bound
+// to all addresses of the host, of which it says some.
+func (m *Manager) own(addr netip.AddrPort) bool {
+	if m.Refused.Counts()[session.KnockSelf] == 0 {
+		return false
+	}
+	_, addrs := m.Hello()
+	return slices.ContainsFunc(addrs, func(a wire.Addr) bool {
+		return a.AddrPort == addr || a.Port() == addr.Port() && ofHost(addr.Addr())
+	})
+}
+
+// ofHost reports whether the host has the address.
+func ofHost(ip netip.Addr) bool {
+	if ip.IsLoopback() {
+		return true
+	}
+	addrs, _ := net.InterfaceAddrs()
+	return slices.ContainsFunc(addrs, func(a net.Addr) bool {
+		p, err := netip.ParsePrefix(a.String())
+		return err == nil && p.Addr() == ip.WithZone("")
+	})
 }
 
 // try dials those of the addresses that answer first, and makes a link of that. It

@@ -39,12 +39,16 @@ func (l *Link) close(why Reason, text string, say bool) {
 }
 
 // told notes the reason that the other side gave for ending the link.
-func (l *Link) told(text string) {
-	l.close(ClosedByPeer, text, false)
+func (l *Link) told(m wire.Error) {
+	why := ClosedByPeer
+	if m.Code < uint16(Reasons) && Reason(m.Code).lost() {
+		why = Lost
+	}
+	l.close(why, m.Text, false)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.phase == closing && l.end.Reason == Lost {
-		l.end = &Error{ClosedByPeer, text}
+		l.end = &Error{why, m.Text}
 	}
 }
 

@@ -141,7 +141,7 @@ func (j *joins) abort(message uint32) *wire.Frame {
 // starts of them.
 func (j *joins) stalled(now time.Time) (given []*wire.Frame) {
 	first := now
-	for _, p := range j.parts { //iris:unordered sorted below
+	for _, p := range j.parts {
 		if p.given {
 			continue
 		}
@@ -181,7 +181,7 @@ func (j *joins) overdue(now time.Time) bool {
 
 // drop gives all memory back.
 func (j *joins) drop() {
-	for _, p := range j.parts { //iris:unordered all of them
+	for _, p := range j.parts {
 		j.give(p)
 	}
 	j.parts = nil

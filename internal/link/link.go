@@ -35,7 +35,7 @@ type Lane = wire.Lane
 // Info is what the other node said of itself.
 type Info struct {
 	State    wire.State
-	Addrs    []wire.Addr
+	Addrs    []wire.Addr // whether they may be dialled has not been looked at
 	Software string
 	Caps     uint64
 	Seen     netip.AddrPort // this node as the other sees it, if that accepted the link
@@ -72,8 +72,8 @@ type Link struct {
 	control, data *role
 	written       chan struct{} // closed when the data role has written all it will
 	closeWritten  func()        // closes it, once
-	asked         atomic.Bool // for the data connection
-	carrying      atomic.Bool // it is up
+	asked         atomic.Bool   // for the data connection
+	carrying      atomic.Bool   // it is up
 	joins         joins
 
 	mu        sync.Mutex
@@ -82,9 +82,9 @@ type Link struct {
 	phase     phase
 	end       *Error // why it ends
 	conns     []*conn
-	fullSince time.Time     // the control lane has been over its limit
-	timer     *time.Timer   // ends what takes too long to end
-	running   int           // goroutines
+	fullSince time.Time   // the control lane has been over its limit
+	timer     *time.Timer // ends what takes too long to end
+	running   int         // goroutines
 	beat      beat
 	up        bool // Handler.Up was called
 	admitted  bool // the first data connection has been taken

@@ -219,7 +219,7 @@ func (m *Manager) remove(l *Link, end *Error) {
 	if p != nil && p.link == l {
 		p.link = nil
 		m.links--
-		again = l.up && l.dialled && end.Reason == Lost
+		again = l.up && l.dialled && end.Reason.lost()
 	}
 	if again && time.Since(l.started) < steady {
 		m.missed(l.addr)

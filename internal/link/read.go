@@ -166,7 +166,7 @@ func (r *role) handle(now time.Time, f *wire.Frame) error {
 		if err != nil {
 			return &violation{err}
 		}
-		l.told(m.(wire.Error).Text)
+		l.told(m.(wire.Error))
 		return nil
 	case f.Type == wire.TypeAbort:
 		return r.abort(now, f)

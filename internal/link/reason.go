@@ -30,6 +30,10 @@ func (r Reason) String() string {
 	}[r]
 }
 
+// lost reports whether a link that ended so is wanted again at once: nobody meant to
+// end it.
+func (r Reason) lost() bool { return r == Lost || r == Slow || r == KeyLimit || r == NoData }
+
 // told reports whether the other node is told before a link ends at once.
 func (r Reason) told() bool { return r == Violation || r == Slow || r == KeyLimit || r == NoData }
 

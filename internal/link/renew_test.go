@@ -81,7 +81,7 @@ func inOrder(t *testing.T, got []received, n int) {
 }
 
 func TestReplacementUnderTrafficLosesNothing(t *testing.T) {
-	for seed := range uint64(6) {
+	for seed := range uint64(3) {
 		synctest.Test(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 0))
 			young := func(c *Config) { c.KeyAge = 20 * time.Second }
@@ -161,7 +161,7 @@ func TestReplacementOfAForgottenLink(t *testing.T) {
 }
 
 func TestUnwrittenIsToldTruly(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(8) {
 		synctest.Test(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))
 			w := newWorld(t)
