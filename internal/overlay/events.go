@@ -153,9 +153,7 @@ func (o *Overlay) accept(now time.Time, ev *wire.Event, out *Output) {
 		if p := o.peers.find(ev.Node); p != nil {
 			p.retry = now // it may be back
 		}
-		if before != wire.EventJoin {
-			out.news(NodeJoined, ev.Node)
-		}
+		out.news(NodeJoined, ev.Node)
 	case ev.Kind == wire.EventLeaving:
 		out.news(NodeLeaving, ev.Node)
 	case before != 0:

@@ -53,13 +53,13 @@ type NewsKind byte
 
 // The kinds of News.
 const (
-	NodeJoined   NewsKind = 1 + iota // it is Active, so it may own keys
+	NodeJoined   NewsKind = 1 + iota // it is Active, or is again: what it was told before it may have lost
 	NodeLeaving                      // it owns nothing any more
 	NodeGone                         // it left or is dead: what it said counts no more
 	ViewChanged                      // owners may be others than before
 	StateChanged                     // of this node
 	Alone                            // this node is Active and knows of no other
-	Mourned                          // this node was held for dead: what it said has to be said again
+	Mourned                          // this node was held for dead: what it said, and was told, counts no more
 )
 
 // String returns the kind as words.

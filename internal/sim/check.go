@@ -60,14 +60,14 @@ func (w *world) checkNode(n *node) {
 
 // checkHop looks at a routed frame's next hop: S4, it gains distance, but for the
 // last hop to an indirect node; the hops are never used up.
-func (w *world) checkHop(from, to, target ring.ID, hops byte) {
-	if hops == 0 {
-		w.violated(w.byID[from], "S4: the hops of a frame to %s are used up", target.Short())
+func (w *world) checkHop(from *node, to ring.ID, f *frame) {
+	if f.hops == 1 {
+		w.violated(from, "S4: the hops of a %v to %s are used up", f.msg.Type(), f.target.Short())
 	}
-	if target.Distance(to).Less(target.Distance(from)) {
+	if f.target.Distance(to).Less(f.target.Distance(from.id)) {
 		return
 	}
-	if n := w.byID[to]; !n.m.Linked(target) {
+	if n := w.byID[to]; !n.m.Linked(f.target) {
 		w.found.detours++
 	}
 }
@@ -251,6 +251,9 @@ func (w *world) checkQuiet() {
 		if n.m.Links() > budget {
 			w.violated(n, "S9: %d links", n.m.Links())
 		}
+	}
+	for _, n := range active {
+		w.checkNames(n)
 	}
 	var lost []func()
 	for range 10_000 {

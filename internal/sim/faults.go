@@ -28,7 +28,7 @@ func (w *world) strike(f Fault) {
 		}
 	case Stop:
 		for _, v := range w.sample(n) {
-			w.stop(v, time.Second)
+			w.stop(v)
 		}
 	case Freeze:
 		for _, v := range w.sample(n) {
@@ -102,7 +102,7 @@ func (w *world) churn(until instant) {
 			w.found.victim(w, v)
 			v.kill(false)
 		} else {
-			w.stop(v, time.Second)
+			w.stop(v)
 		}
 		if s := w.some(isActive); s != nil {
 			w.start(s)

@@ -14,6 +14,7 @@ const (
 	lookupsPerLook = 100
 	sampledKeys    = 64
 	budget         = overlay.DefaultBudget
+	drain          = time.Second // of a node that is stopped
 )
 
 // findings are what a run brought to light.
@@ -32,6 +33,7 @@ type findings struct {
 
 	lookups, lost, wrong int
 	hops                 sample
+	toldOf               sample  // seconds until a watcher knew of a new member
 	notIdeal             instant // when the ring last was not ideal
 	lastActive           instant // when the last node became Active
 
@@ -53,7 +55,10 @@ func (f *findings) victim(w *world, n *node) {
 // lastGone notes that n found another node gone.
 func (f *findings) lastGone(w *world, n *node, id ring.ID) {
 	gone := w.byID[id]
-	i := slices.IndexFunc(f.victims, func(v *victim) bool { return v.n == gone })
+	i := len(f.victims) - 1
+	for i >= 0 && f.victims[i].n != gone {
+		i-- // the last fault that hit it
+	}
 	switch {
 	case i >= 0:
 		f.victims[i].gone = append(f.victims[i].gone, w.now-f.victims[i].at)
@@ -72,6 +77,7 @@ func (f *findings) activated(w *world, n *node) {
 type counters struct {
 	control, controlBytes uint64
 	view, viewBytes       uint64
+	names, namesBytes     uint64
 	byType                [256]uint64
 }
 
@@ -80,6 +86,11 @@ func (c *counters) message(t wire.Type, size int) {
 	if t == wire.TypeViewEvent {
 		c.view++
 		c.viewBytes += uint64(size)
+		return
+	}
+	if t >= wire.TypeAnnounce {
+		c.names++
+		c.namesBytes += uint64(size)
 		return
 	}
 	c.control++

@@ -3,6 +3,7 @@ package sim
 import (
 	"time"
 
+	"github.com/project-iris/iris/internal/core"
 	"github.com/project-iris/iris/internal/overlay"
 	"github.com/project-iris/iris/internal/ring"
 	"github.com/project-iris/iris/internal/wire"
@@ -10,71 +11,51 @@ import (
 
 // A frame is a message on its way.
 type frame struct {
-	origin, target ring.ID // of nobody if it is not routed
-	hops           byte
+	origin, target ring.ID
+	hops           byte // 0: it is not routed
 	msg            wire.Message
 }
 
 func (f *frame) isRouted() bool { return f.hops > 0 }
 
-// A delivery is a frame for a linked node.
-type delivery struct {
-	to ring.ID
-	f  *frame
-}
-
 // A machine is the part of a node that is under test, and the only place that
-// knows its type. For now it is the overlay, and routes itself.
+// knows its type: the control plane, and what it puts out. The overlay in it is
+// there to be looked at.
 type machine struct {
 	*overlay.Overlay
-	out    overlay.Output
-	sends  []delivery
-	routed func(from, to, target ring.ID, hops byte) // told of each hop
+	core *core.Core
+	out  core.Output
 }
+
+// network is the name of the network in which it all happens.
+const network = "sim"
 
 func newMachine(now time.Time, self ring.ID, addrs []wire.Addr, seed uint64) *machine {
-	return &machine{Overlay: overlay.New(now, overlay.Config{Self: self, Addrs: addrs, Seed: seed})}
+	c := core.New(now, core.Config{Network: network, Self: self, Addrs: addrs, Seed: seed, Links: budget, Limit: 16, Workers: 1, Drain: drain})
+	return &machine{Overlay: c.Overlay(), core: c}
 }
 
-func (m *machine) up(now time.Time, p overlay.Peer)     { m.Up(now, p, &m.out) }
-func (m *machine) down(now time.Time, id ring.ID)       { m.Down(now, id, &m.out) }
-func (m *machine) dialFailed(now time.Time, id ring.ID) { m.DialFailed(now, id, &m.out) }
-func (m *machine) advance(now time.Time)                { m.Advance(now, &m.out) }
-func (m *machine) leave(now time.Time)                  { m.Leave(now, &m.out) }
-func (m *machine) depart(now time.Time)                 { m.Depart(now, &m.out) }
-func (m *machine) want(now time.Time, id ring.ID)       { m.Want(now, id, &m.out) }
+func (m *machine) up(now time.Time, p overlay.Peer)     { m.core.Up(now, p, &m.out) }
+func (m *machine) down(now time.Time, id ring.ID)       { m.core.Down(now, id, &m.out) }
+func (m *machine) dialFailed(now time.Time, id ring.ID) { m.core.DialFailed(now, id, &m.out) }
+func (m *machine) advance(now time.Time)                { m.core.Advance(now, &m.out) }
+func (m *machine) next() time.Time                      { return m.core.Next() }
+func (m *machine) leave(now time.Time)                  { m.core.Leave(now, &m.out) }
+func (m *machine) depart(now time.Time)                 { m.core.Depart(now, &m.out) }
+func (m *machine) watch(now time.Time, n wire.Name)     { m.core.Watch(now, n, &m.out) }
 
 // receive takes a frame from a linked node.
 func (m *machine) receive(now time.Time, from ring.ID, f *frame) {
-	switch {
-	case !f.isRouted():
-		m.Receive(now, from, f.msg, &m.out)
-	case f.target == m.Self():
-		m.Receive(now, f.origin, f.msg, &m.out)
-	default:
-		m.forward(f.origin, f.target, f.hops-1, f.msg)
+	head := wire.Frame{Type: f.msg.Type()}
+	if f.isRouted() {
+		head.Flags, head.Hops, head.Origin, head.Target = wire.Routed, f.hops, f.origin, f.target
 	}
+	m.core.Receive(now, from, &head, f.msg, &m.out)
 }
 
-// forward sends a frame on its next hop, if there is one.
-func (m *machine) forward(origin, target ring.ID, hops byte, msg wire.Message) {
-	hop, ok := m.NextHop(target)
-	if !ok {
-		return
-	}
-	m.routed(m.Self(), hop, target, hops)
-	if hops > 0 {
-		m.sends = append(m.sends, delivery{hop, &frame{origin, target, hops, msg}})
-	}
-}
-
-// resolve adds the overlay's messages to the frames to be sent.
-func (m *machine) resolve() {
-	for _, s := range m.out.Send {
-		if m.Linked(s.To) {
-			m.sends = append(m.sends, delivery{s.To, &frame{msg: s.Msg}})
-		} else {
-			m.forward(m.Self(), s.To, wire.MaxHops, s.Msg)
-		}
-	}
+// register makes a program of the node a member of a cluster, instead of the one
+// it was in.
+func (m *machine) register(now time.Time, cluster string) {
+	m.core.Detach(now, 1, &m.out)
+	m.core.Attach(now, 1, cluster, &m.out)
 }

@@ -166,6 +166,9 @@ func (l *link) resume() {
 	l.since = 0
 	for side := range l.stalled {
 		waiting := l.stalled[side]
+		if len(waiting) == 0 {
+			continue
+		}
 		l.stalled[side] = nil
 		l.last[side] = max(l.last[side], l.w.now+l.w.jitter(time.Second))
 		for _, f := range waiting {

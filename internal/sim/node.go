@@ -35,6 +35,7 @@ type node struct {
 	dials   map[*node]bool
 	planned instant // when its next turn is, in the queue
 	seeds   []*node
+	names   names
 }
 
 // addr returns where a node is dialled: its index says who it is.
@@ -66,10 +67,13 @@ func (n *node) turn(f func(now time.Time, m *machine)) {
 	}
 	m := n.m
 	f(n.clock(), m)
-	m.resolve()
-	for _, d := range m.sends {
-		if l := n.links[n.w.byID[d.to]]; l != nil {
-			l.send(n, d.f)
+	for _, s := range m.out.Send {
+		f := &frame{s.Origin, s.Target, s.Hops, s.Msg}
+		if f.isRouted() {
+			n.w.checkHop(n, s.To, f)
+		}
+		if l := n.links[n.w.byID[s.To]]; l != nil {
+			l.send(n, f)
 		}
 	}
 	for _, d := range m.out.Dial {
@@ -87,7 +91,9 @@ func (n *node) turn(f func(now time.Time, m *machine)) {
 	for _, news := range m.out.News {
 		n.w.news(n, news)
 	}
-	m.sends = m.sends[:0]
+	for _, s := range m.out.Steps {
+		n.learn(s)
+	}
 	m.out.Reset()
 	n.plan()
 	n.w.checkNode(n)
@@ -96,7 +102,7 @@ func (n *node) turn(f func(now time.Time, m *machine)) {
 // plan puts the node's next turn into the queue, unless an earlier one is there:
 // that one will plan anew.
 func (n *node) plan() {
-	next := n.m.Next()
+	next := n.m.next()
 	if next.IsZero() {
 		return
 	}
@@ -118,7 +124,7 @@ func (n *node) wake() {
 		n.backlog = append(n.backlog, func() { n.turn(advance) })
 		return
 	}
-	if next := n.m.Next(); next.IsZero() || next.After(n.clock()) {
+	if next := n.m.next(); next.IsZero() || next.After(n.clock()) {
 		n.plan()
 		return
 	}

@@ -117,6 +117,9 @@ func (w *world) planAll() (calm, end instant) {
 	for _, f := range w.Faults {
 		calm = max(calm, w.schedule(f, from))
 	}
+	if w.Names > 0 && w.Moves > 0 {
+		w.at(from, w.moveSome)
+	}
 	if w.Churn > 0 {
 		w.at(from, func() {
 			w.count = counters{}
@@ -130,6 +133,7 @@ func (w *world) planAll() (calm, end instant) {
 			w.found.hops, w.found.lookups, w.found.lost, w.found.wrong = sample{}, 0, 0, 0
 		})
 	}
+	w.quiet = calm
 	return calm, calm + w.Calm
 }
 
@@ -191,6 +195,10 @@ func (w *world) report(seed uint64, calm instant) Report {
 	add("control octets", float64(w.count.controlBytes)/nodeSeconds, "B/s/node")
 	add("view events", float64(w.count.view)/nodeSeconds, "msg/s/node")
 	add("view octets", float64(w.count.viewBytes)/nodeSeconds, "B/s/node")
+	add("directory", float64(w.count.names)/nodeSeconds, "msg/s/node")
+	add("directory octets", float64(w.count.namesBytes)/nodeSeconds, "B/s/node")
+	add("member known p50", f.toldOf.quantile(0.5), "s")
+	add("member known p99", f.toldOf.quantile(0.99), "s")
 	add("overlap worst", f.worstOverlap.Seconds(), "s")
 	add("overlap", f.overlap.Seconds()/sampledKeys, "s/key")
 	add("last node active", f.lastActive.Seconds(), "s")

@@ -8,6 +8,12 @@ type Scenario struct {
 	Text string // what it is about, in a line
 	Size int    // nodes at the start
 
+	// Names is how many clusters there are. Each node has a member of one, and
+	// wants to know the member nodes of one; Moves members a second go to another
+	// until the last fault is mended.
+	Names int
+	Moves float64
+
 	// Growth is how many nodes start in a second; 0: all at once.
 	Growth  float64
 	Network Network
@@ -68,7 +74,7 @@ const bound = 3 * time.Second // of overlaps, for each fault
 
 // Scenarios are those that there are, each for any size.
 func Scenarios(size int) []Scenario {
-	base := Scenario{Size: size, Growth: 100, Network: lan, Settle: 20 * time.Second, Calm: 15 * time.Second, Overlap: bound}
+	base := Scenario{Size: size, Names: 8, Moves: 1, Growth: 100, Network: lan, Settle: 20 * time.Second, Calm: 15 * time.Second, Overlap: bound}
 	with := func(name, text string, change func(*Scenario)) Scenario {
 		s := base
 		s.Name, s.Text = name, text

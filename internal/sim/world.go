@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -13,28 +14,33 @@ import (
 // A world is one run.
 type world struct {
 	Scenario
-	net    Network
-	queue  queue
-	now    instant
-	events uint64
-	rng    *rand.Rand // of the world: faults and delays. Nodes have their own
-	trace  trace
-	nodes  []*node // all there ever were
-	alive  []*node // sorted by id
-	byID   map[ring.ID]*node
-	links  []*link
-	cut    map[[2]int]bool // one way, by index
-	quiet  instant         // since when nothing was broken any more
-	found  findings
-	count  counters
+	net      Network
+	queue    queue
+	now      instant
+	events   uint64
+	rng      *rand.Rand // of the world: faults and delays. Nodes have their own
+	trace    trace
+	nodes    []*node // all there ever were
+	alive    []*node // sorted by id
+	byID     map[ring.ID]*node
+	links    []*link
+	cut      map[[2]int]bool // one way, by index
+	quiet    instant         // since when nothing was broken any more
+	found    findings
+	clusters []string
+	count    counters
 }
 
 func newWorld(s Scenario, seed uint64) *world {
-	return &world{
+	w := &world{
 		Scenario: s, net: s.Network,
 		rng:  rand.New(rand.NewPCG(seed, 0x1715)),
 		byID: map[ring.ID]*node{}, cut: map[[2]int]bool{},
 	}
+	for i := range s.Names {
+		w.clusters = append(w.clusters, fmt.Sprintf("cluster-%d", i))
+	}
+	return w
 }
 
 func (w *world) after(d time.Duration, f func()) { w.at(w.now+d, f) }
@@ -75,13 +81,16 @@ func (w *world) start(seeds ...*node) *node {
 		n.drift = (w.rng.Float64() - 0.5) / 1000
 	}
 	n.m = newMachine(n.clock(), n.id, addr(n.index), w.rng.Uint64())
-	n.m.routed = w.checkHop
 	w.nodes = append(w.nodes, n)
 	w.byID[n.id] = n
 	i, _ := w.place(n.id)
 	w.alive = slices.Insert(w.alive, i, n)
 	n.turn(advance)
 	n.seek()
+	if len(w.clusters) > 0 {
+		n.register()
+		n.use()
+	}
 	return n
 }
 
@@ -97,8 +106,9 @@ func (w *world) removed(n *node) {
 }
 
 // stop ends a node the polite way.
-func (w *world) stop(n *node, drain time.Duration) {
+func (w *world) stop(n *node) {
 	n.turn(func(now time.Time, m *machine) { m.leave(now) })
+	n.withdraw()
 	w.after(drain, func() {
 		n.turn(func(now time.Time, m *machine) { m.depart(now) })
 		w.after(10*time.Millisecond, func() {
