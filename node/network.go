@@ -223,7 +223,7 @@ func (w *network) Up(l *link.Link) {
 	w.n.do(func(now time.Time, b *queue.Batch) {
 		info := l.Info()
 		w.n.loop.Core.Up(now, overlay.Peer{ID: l.Peer(), State: info.State, Addrs: info.Addrs, Dialled: l.Dialled()}, &w.n.loop.Out)
-		w.n.plane.Alone(w.n.loop.Core.Alone())
+		w.n.plane.Join()
 		w.linked[l.Peer()] = l
 		l.Value = w.n.plane.LinkUp(now, b, l.Peer(), l)
 	})

@@ -32,14 +32,11 @@ type cluster struct {
 	// Where there are others: the choice between them and this node, itself one of
 	// the pool while it has members.
 	nodes []*memberNode
-	own   *memberNode
+	own   *balance.Member[*Peer]
 	pool  balance.Pool[*Peer]
 	extra balance.Budget
 	rng   *rand.Rand // under mu
 }
-
-// A memberNode is another node with members of a cluster.
-type memberNode = balance.Member[*Peer]
 
 func (cl *cluster) join(c *Conn) {
 	cl.mu.Lock()
@@ -67,15 +64,25 @@ func (cl *cluster) leave(c *Conn) int {
 	return len(cl.members)
 }
 
+// A memberNode is another node with members of a cluster. It takes part in choices
+// while it can be reached.
+type memberNode struct {
+	peer    *Peer
+	workers int
+	chance  *balance.Member[*Peer] // nil: there is no link
+}
+
 // joinNode notes that another node has members; again, that they are others.
 func (cl *cluster) joinNode(p *Peer, workers int) {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
-	if n := cl.node(p); n != nil {
-		n.Workers = workers
-		return
+	n := cl.node(p)
+	if n == nil {
+		n = &memberNode{peer: p}
+		cl.nodes = append(cl.nodes, n)
 	}
-	cl.nodes = append(cl.nodes, cl.pool.Add(p, workers, p.rtt()))
+	n.workers = workers
+	cl.weigh(n)
 	cl.weighOwn(p.plane)
 }
 
@@ -84,16 +91,52 @@ func (cl *cluster) leaveNode(p *Peer) {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	if n := cl.node(p); n != nil {
-		cl.pool.Remove(n)
+		cl.unweigh(n)
 		cl.nodes = slices.DeleteFunc(cl.nodes, func(o *memberNode) bool { return o == n })
+	}
+}
+
+// reach notes that the link to another node has come or gone.
+func (cl *cluster) reach(p *Peer) {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	if n := cl.node(p); n != nil {
+		cl.weigh(n)
+	}
+}
+
+// weigh has a node in the pool exactly while it can be reached.
+func (cl *cluster) weigh(n *memberNode) {
+	switch linked := n.peer.linked() != nil; {
+	case !linked:
+		cl.unweigh(n)
+	case n.chance == nil:
+		n.chance = cl.pool.Add(n.peer, n.workers, n.peer.rtt())
+	default:
+		n.chance.Workers, n.chance.RTT = n.workers, n.peer.rtt()
+	}
+}
+
+func (cl *cluster) unweigh(n *memberNode) {
+	if n.chance != nil {
+		cl.pool.Remove(n.chance)
+		n.chance = nil
 	}
 }
 
 func (cl *cluster) node(p *Peer) *memberNode {
 	for _, n := range cl.nodes {
-		if n.Value == p {
+		if n.peer == p {
 			return n
 		}
+	}
+	return nil
+}
+
+// chance returns what the pool knows of a node; nil: it is not in it.
+func (cl *cluster) chance(p *Peer) *balance.Member[*Peer] {
+	if n := cl.node(p); n != nil {
+		return n.chance
 	}
 	return nil
 }
@@ -132,23 +175,17 @@ func (cl *cluster) choose(now time.Time, not choice, again bool) choice {
 	if cl.own != nil {
 		cl.own.SetInFlight(int(cl.load.Load()))
 	}
-	var passed *memberNode
-	if not.peer != nil {
-		passed = cl.node(not.peer)
+	passed := cl.chance(not.peer)
+	if n := cl.pool.Choose(now, cl.rng, passed); n != nil && n.Value != nil {
+		return choice{peer: n.Value}
+	} else if n == nil {
+		return choice{}
 	}
-	for range 3 {
-		n := cl.pool.Choose(now, cl.rng, passed)
-		switch {
-		case n == nil:
-			return choice{}
-		case n.Value != nil && n.Value.linked() != nil:
-			return choice{peer: n.Value}
-		case n.Value == nil:
-			if m := cl.member(not.member); m != nil {
-				return choice{member: m}
-			}
-		}
-		passed = n
+	if m := cl.member(not.member); m != nil {
+		return choice{member: m}
+	}
+	if n := cl.pool.Choose(now, cl.rng, cl.own); n != nil && n.Value != not.peer { // the members here are full
+		return choice{peer: n.Value}
 	}
 	return choice{}
 }
@@ -178,7 +215,7 @@ func (cl *cluster) mayRetry() bool {
 func (cl *cluster) signal(now time.Time, p *Peer, l wire.Load) {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
-	if n := cl.node(p); n != nil {
+	if n := cl.chance(p); n != nil {
 		n.Signal(now, int(l.InFlight), int(l.Workers), l.HandlerTime())
 		n.Succeeded()
 	}
@@ -188,7 +225,7 @@ func (cl *cluster) signal(now time.Time, p *Peer, l wire.Load) {
 func (cl *cluster) failed(now time.Time, p *Peer) {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
-	if n := cl.node(p); n != nil {
+	if n := cl.chance(p); n != nil {
 		n.Failed(now)
 	}
 }

@@ -37,7 +37,9 @@ func (l *Loop) Settle(now time.Time, b *queue.Batch) {
 			}
 		}
 		news = len(out.News)
-		l.Plane.Alone(l.Core.Alone())
+		if !l.Core.Alone() {
+			l.Plane.Join()
+		}
 		l.Plane.Apply(now, b, out.Changes[changes:])
 		changes = len(out.Changes)
 		l.apply(now, b, out.Steps[steps:])

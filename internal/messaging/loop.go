@@ -61,8 +61,9 @@ func (p *Plane) Forget(c *Conn) {
 	delete(p.conns, c.ID)
 }
 
-// Alone says whether no other node is known. Loop.
-func (p *Plane) Alone(yes bool) { p.alone.Store(yes) }
+// Join says that there are other nodes. From now on what is published is kept for
+// them, also while none of them can be reached. Loop.
+func (p *Plane) Join() { p.alone.Store(false) }
 
 // Drain has attempts of other nodes refused from now on. Loop.
 func (p *Plane) Drain() { p.draining.Store(true) }

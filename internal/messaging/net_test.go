@@ -61,7 +61,7 @@ func newNetwork(t testing.TB, n int) *network {
 			Timers: wheel.NewTimers(start, func() {}), Budget: h.budget, Wake: func() { h.wakes++ },
 			Network: "test", Workers: 2,
 		})
-		h.plane.Alone(n == 1)
+		h.plane.Join()
 		net.nodes = append(net.nodes, h)
 	}
 	for i, a := range net.nodes {

@@ -149,6 +149,7 @@ func (p *publication) joinNode(b *queue.Batch, peer *Peer) {
 	defer p.mu.Unlock()
 	if p.target(peer) == nil {
 		start := min(max(p.confirmed, p.kept.first), p.next)
+		peer.plane.Drops.Overrun.Add(start - min(p.confirmed, start)) // more than is kept since the last check
 		t := &target{peer: peer, start: start, due: start}
 		p.nodes = append(p.nodes, t)
 		p.mendTarget(b, t)
@@ -232,8 +233,8 @@ func (p *publication) nack(b *queue.Batch, peer *Peer, from, to uint64) {
 		p.mendTarget(b, t)
 		return
 	}
-	from, to = max(from, t.start), min(to, t.due-1) // what is due later comes by itself
 	if t.due > from {
+		to = min(to, t.due-1) // what is due later comes by itself
 		t.peer.plane.Drops.Replayed.Add(1)
 		p.replay(b, t, from, to+1, wire.Replay, func(uint64) {})
 	}
