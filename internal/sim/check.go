@@ -169,19 +169,28 @@ func (c *claim) has(key ring.ID) bool {
 }
 
 // lookup sends a question in thought from a node to the owner of a key, and sees
-// where it ends.
+// where it ends: whoever gets it and knows of a closer node says so.
 func (w *world) lookup(active []*node) {
 	from, key := active[w.rng.IntN(len(active))], w.key()
+	found := &w.found.lookups
+	found.all++
 	to := from.m.Owner(key)
-	w.found.lookups++
 	hops, ok := w.route(from, to)
+	for range maxRedirects {
+		if !ok || w.byID[to].m.Owner(key) == to {
+			break
+		}
+		found.redirected++
+		to = w.byID[to].m.Owner(key)
+		hops, ok = w.route(from, to)
+	}
 	switch {
 	case !ok:
-		w.found.lost++
+		found.lost++
 	case w.byID[to] != ownerAmong(active, key):
-		w.found.wrong++
+		found.wrong++
 	default:
-		w.found.hops.add(float64(hops))
+		found.hops.add(float64(hops))
 	}
 }
 
@@ -195,7 +204,7 @@ func (w *world) route(from *node, to ring.ID) (hops int, ok bool) {
 		}
 		at = n
 	}
-	return hops, w.byID[to].alive && isActive(w.byID[to])
+	return hops, w.byID[to].alive && !w.byID[to].frozen
 }
 
 // isIdeal reports whether all is as it should be with nothing broken: all nodes

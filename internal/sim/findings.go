@@ -13,6 +13,7 @@ const (
 	look           = 100 * time.Millisecond // between two looks at the whole
 	lookupsPerLook = 100
 	sampledKeys    = 64
+	maxRedirects   = 4
 	budget         = overlay.DefaultBudget
 	drain          = time.Second // of a node that is stopped
 )
@@ -31,14 +32,19 @@ type findings struct {
 	overlap      time.Duration // of all keys
 	worstOverlap time.Duration
 
-	lookups, lost, wrong int
-	hops                 sample
-	toldOf               sample  // seconds until a watcher knew of a new member
-	notIdeal             instant // when the ring last was not ideal
-	lastActive           instant // when the last node became Active
+	lookups    lookups
+	toldOf     sample  // seconds until a watcher knew of a new member
+	notIdeal   instant // when the ring last was not ideal
+	lastActive instant // when the last node became Active
 
 	victims []*victim
 	flaps   int // deaths of nodes that were not dead
+}
+
+// lookups count what became of questions for owners.
+type lookups struct {
+	all, lost, wrong, redirected int
+	hops                         sample
 }
 
 // A victim is a node that a fault hit.

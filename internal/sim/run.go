@@ -120,18 +120,14 @@ func (w *world) planAll() (calm, end instant) {
 	if w.Names > 0 && w.Moves > 0 {
 		w.at(from, w.moveSome)
 	}
-	if w.Churn > 0 {
-		w.at(from, func() {
-			w.count = counters{}
-			w.found.hops, w.found.lookups, w.found.lost, w.found.wrong = sample{}, 0, 0, 0
+	w.at(from, func() { // what was before does not count
+		w.count, w.found.lookups = counters{}, lookups{}
+		if w.Churn > 0 {
 			w.churn(from + w.Churn)
-		})
-		calm = max(calm, from+w.Churn+2*time.Second)
-	} else {
-		w.at(from, func() {
-			w.count = counters{}
-			w.found.hops, w.found.lookups, w.found.lost, w.found.wrong = sample{}, 0, 0, 0
-		})
+		}
+	})
+	if w.Churn > 0 {
+		calm = max(calm, from+w.Churn+2*drain)
 	}
 	w.quiet = calm
 	return calm, calm + w.Calm
@@ -159,13 +155,15 @@ func (w *world) checkFigures(calm instant) {
 			}
 		}
 	}
-	if n := float64(w.found.lookups); n > 0 {
-		if float64(w.found.wrong)/n > w.Wrong && w.Size >= 100 {
-			w.violated(nil, "%d of %.0f lookups end at the wrong node", w.found.wrong, n)
-		}
-		if float64(w.found.lost)/n > w.Lost && w.Size >= 100 {
-			w.violated(nil, "%d of %.0f lookups get nowhere", w.found.lost, n)
-		}
+	l := &w.found.lookups
+	if w.Size < 100 || l.all == 0 {
+		return // too few to tell
+	}
+	if float64(l.wrong)/float64(l.all) > w.Wrong {
+		w.violated(nil, "%d of %d lookups end at the wrong node", l.wrong, l.all)
+	}
+	if float64(l.lost)/float64(l.all) > w.Lost {
+		w.violated(nil, "%d of %d lookups get nowhere", l.lost, l.all)
 	}
 }
 
@@ -174,12 +172,14 @@ func (w *world) report(seed uint64, calm instant) Report {
 		Events: w.events, Broken: w.found.broken, Violations: w.found.violations}
 	add := func(name string, v float64, unit string) { r.Figures = append(r.Figures, Figure{name, v, unit}) }
 	f := &w.found
-	add("hops mean", f.hops.mean(), "")
-	add("hops p99", f.hops.quantile(0.99), "")
-	add("hops max", f.hops.quantile(1), "")
-	if n := float64(f.lookups); n > 0 {
-		add("lookups wrong", float64(f.wrong)/n, "of all")
-		add("lookups lost", float64(f.lost)/n, "of all")
+	l := &f.lookups
+	add("hops mean", l.hops.mean(), "")
+	add("hops p99", l.hops.quantile(0.99), "")
+	add("hops max", l.hops.quantile(1), "")
+	if n := float64(l.all); n > 0 {
+		add("lookups wrong", float64(l.wrong)/n, "of all")
+		add("lookups lost", float64(l.lost)/n, "of all")
+		add("lookups redirected", float64(l.redirected)/n, "of all")
 	}
 	var pinned, links sample
 	for _, n := range w.alive {
@@ -218,7 +218,7 @@ func (w *world) report(seed uint64, calm instant) Report {
 		add("dead to all p50", last.quantile(0.5), "s")
 		add("dead to all max", last.quantile(1), "s")
 	}
-	add("found dead wrongly", float64(f.flaps), "")
+	add("found dead wrongly", float64(f.flaps)/float64(len(w.alive)), "by all")
 	add("detours", float64(f.detours), "")
 	return r
 }

@@ -142,7 +142,7 @@ func Scenarios(size int) []Scenario {
 
 func churn(session time.Duration, wrong, lost float64) func(*Scenario) {
 	return func(s *Scenario) {
-		s.Session, s.Churn, s.Wrong, s.Lost, s.Skew = session, 2*time.Minute, wrong, lost, time.Minute
+		s.Session, s.Churn, s.Wrong, s.Lost, s.Skew = session, time.Minute, wrong, lost, time.Minute
 	}
 }
 
