@@ -74,7 +74,6 @@ func (w *world) checkHop(from *node, to ring.ID, f *frame) {
 
 // look looks at the whole, every 100 ms.
 func (w *world) look() {
-	w.found.looks++
 	owners := w.active()
 	w.checkAgreement(owners)
 	w.measureOverlap(owners)

@@ -22,7 +22,6 @@ const (
 type findings struct {
 	violations []Violation
 	broken     int // all of them
-	looks      int
 	detours    int // hops that gained nothing, towards a node that is indirect
 
 	keys [sampledKeys]struct {
@@ -79,28 +78,24 @@ func (f *findings) activated(w *world, n *node) {
 	}
 }
 
-// counters count messages.
+// counters count messages: those of the ring, of the view, and of the directory.
 type counters struct {
-	control, controlBytes uint64
-	view, viewBytes       uint64
-	names, namesBytes     uint64
-	byType                [256]uint64
+	since             instant
+	ring, view, names traffic
 }
 
+type traffic struct{ messages, octets uint64 }
+
 func (c *counters) message(t wire.Type, size int) {
-	c.byType[t]++
-	if t == wire.TypeViewEvent {
-		c.view++
-		c.viewBytes += uint64(size)
-		return
+	of := &c.ring
+	switch {
+	case t == wire.TypeViewEvent:
+		of = &c.view
+	case t >= wire.TypeAnnounce:
+		of = &c.names
 	}
-	if t >= wire.TypeAnnounce {
-		c.names++
-		c.namesBytes += uint64(size)
-		return
-	}
-	c.control++
-	c.controlBytes += uint64(size)
+	of.messages++
+	of.octets += uint64(size)
 }
 
 // A sample is figures of one kind.
