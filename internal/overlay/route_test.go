@@ -16,18 +16,15 @@ func settled(n int) map[ring.ID]*Overlay {
 	r := rand.New(rand.NewPCG(6, 6))
 	nodes := map[ring.ID]*Overlay{}
 	var ids []ring.ID
+	var all view
 	for range n {
 		ids = append(ids, drawn(r))
+		all.put(start, &wire.Event{Node: ids[len(ids)-1], Kind: wire.EventJoin, Seq: 1, Addrs: addrOf(id(1))})
 	}
 	for _, self := range ids {
 		o := New(start, Config{Self: self, Addrs: addrOf(id(1)), Seed: 1})
-		o.state = wire.Active
-		o.announce(start, wire.EventJoin, &Output{})
-		for _, id := range ids {
-			if id != self {
-				o.view.put(start, &wire.Event{Node: id, Kind: wire.EventJoin, Seq: 1, Addrs: addrOf(id)})
-			}
-		}
+		o.state, o.seq = wire.Active, 1
+		o.view = view{live: slices.Clone(all.live), sums: all.sums}
 		nodes[self] = o
 	}
 	for _, self := range ids {
