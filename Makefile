@@ -76,6 +76,6 @@ build:
 measure:
 	go run ./internal/measure
 
-# Iris beside NATS on this machine: the table of docs/performance.md.
+# Iris beside NATS on this machine, on one host and on two: the tables of docs/performance.md.
 compare:
 	@cd compare && go run .

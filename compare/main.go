@@ -59,7 +59,7 @@ func command() error {
 	flag.IntVar(&o.rounds, "rounds", 7, "rounds, each of which measures everything once")
 	flag.DurationVar(&o.time, "time", 500*time.Millisecond, "how long each measurement of a round takes, after a fifth of that to warm up")
 	only := flag.String("only", "", "measure only what matches `REGEXP`, such as request or async/(nats|iris)/tcp")
-	flag.StringVar(&o.cpuprof, "cpuprof", "", "have the iris node write a profile of its processor time to `FILE`")
+	flag.StringVar(&o.cpuprof, "cpuprof", "", "have the iris node write a profile of its processor time to `FILE`, and those of two hosts to FILE.0, .1, .2")
 	dump := flag.String("json", "", "write every measurement of every round to `FILE`")
 	flag.Parse()
 	if flag.NArg() > 0 || o.rounds < 1 || o.time <= 0 {
@@ -115,8 +115,8 @@ func compare(ctx context.Context, o options, progress io.Writer) (r *report, err
 	if slices.ContainsFunc(chosen, measurement.apart) {
 		s.lan, err = newLAN(hostsApart)
 		if errors.Is(err, errUnable) {
-			r.Missing = fmt.Sprintf("Two hosts were not measured: %v.\n", err)
-			fmt.Fprint(progress, r.Missing)
+			r.Missing = fmt.Sprintf("Two hosts were not measured: %v.", err)
+			fmt.Fprintln(progress, r.Missing)
 			if chosen = slices.DeleteFunc(chosen, measurement.apart); len(chosen) > 0 {
 				err = nil
 			}

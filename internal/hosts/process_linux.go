@@ -110,9 +110,6 @@ func (p *Process) hasEnded() bool {
 // PID returns the process id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Done is closed when the process has ended.
-func (p *Process) Done() <-chan struct{} { return p.done }
-
 // Wait waits for the end of the process. The error is nil for exit status 0.
 func (p *Process) Wait(ctx context.Context) error {
 	select {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,7 +34,7 @@ type network struct {
 }
 
 // newNetwork makes hosts, and starts a node on each but for those spare at the
-// end. Every node is told of the one before.
+// end. Every node is told of the one before, by one of its addresses.
 func newNetwork(t *testing.T, hosts, spare int) *network {
 	t.Helper()
 	n := &network{lan: newLAN(t, hosts+spare)} // or skip
@@ -57,7 +59,9 @@ func (n *network) start(t *testing.T, i int) {
 	t.Helper()
 	flags := []string{"--net", secret + " network", "--key", n.key, "--discover", "none"}
 	if i > 0 {
-		flags = append(flags, "--peer", n.lan.Hosts[i-1].IPv4.String()+":"+port)
+		before := n.lan.Hosts[i-1]
+		ip := []netip.Addr{before.IPv4, before.IPv6}[i%2]
+		flags = append(flags, "--peer", net.JoinHostPort(ip.String(), port))
 	}
 	node := thePlace.start(t, n.lan.Hosts[i], flags...)
 	n.nodes = append(n.nodes, node)
@@ -509,10 +513,10 @@ func (n *network) strangers(t *testing.T) {
 	})
 
 	t.Run("RelayPort", func(t *testing.T) {
-		for _, ip := range []string{victim.IPv4.String(), "[" + victim.IPv6.String() + "]"} {
-			if nc, err := host.Dial(withLimit(t), "tcp", ip+":55555"); err == nil {
+		for _, ip := range []netip.Addr{victim.IPv4, victim.IPv6} {
+			if nc, err := host.Dial(withLimit(t), "tcp", net.JoinHostPort(ip.String(), "55555")); err == nil {
 				nc.Close()
-				t.Errorf("another host may attach at %s", ip)
+				t.Errorf("another host may attach at %v", ip)
 			}
 		}
 	})
