@@ -273,9 +273,9 @@ func (w *network) Dropped(l *link.Link, now time.Time, b *queue.Batch, f *wire.F
 func (w *network) Idle(*link.Link, *queue.Batch) {}
 
 // Room implements link.Handler.
-func (w *network) Room(l *link.Link, b *queue.Batch) {
+func (w *network) Room(l *link.Link, _ *queue.Batch) {
 	if p, ok := l.Value.(*messaging.Peer); ok {
-		p.Room(b)
+		p.Room()
 	}
 }
 

@@ -141,6 +141,8 @@ func (p *Plane) Attend(now time.Time, b *queue.Batch, asks *Asks) {
 		case n.pub != nil:
 			p.watch(now, core.Kind(n.pub.key.Kind), n.pub.name, asks)
 			asks.Published = append(asks.Published, n.pub.key)
+		case n.roomy != nil:
+			p.mend(b, n.roomy, false)
 		case n.left != nil:
 			if i := p.names[n.key]; i != nil {
 				delete(i.nodes, n.left.ID)
@@ -353,7 +355,7 @@ func (p *Plane) leaveNode(i *interest, key wire.Name, peer *Peer) {
 
 // Checked notes that a check of the name is on its way. Loop.
 func (p *Plane) Checked(name wire.Name) {
-	if k := p.shards[name.Key.Lo%shards].Load().keys[name]; k.pub != nil {
+	if k := p.cell(name); k.pub != nil {
 		k.pub.check()
 	}
 }
@@ -361,38 +363,67 @@ func (p *Plane) Checked(name wire.Name) {
 // Confirmed notes that the check of the name was answered by a root that knows all
 // there is to know, and that what it said has been applied. Loop.
 func (p *Plane) Confirmed(name wire.Name, asks *Asks) {
-	if k := p.shards[name.Key.Lo%shards].Load().keys[name]; k.pub != nil && k.pub.confirm() {
+	if k := p.cell(name); k.pub != nil && k.pub.confirm() {
 		asks.Published = append(asks.Published, name)
 	}
 }
 
 // Nack answers a peer that misses numbers of a stream. Loop.
 func (p *Plane) Nack(b *queue.Batch, from ring.ID, m wire.Nack) {
-	if k := p.shards[m.Name.Key.Lo%shards].Load().keys[m.Name]; k.pub != nil {
+	if k := p.cell(m.Name); k.pub != nil {
 		k.pub.nack(b, p.Peer(from), m.From, m.To)
 	}
 }
 
 // Room says that a lane of the link to the peer has room again. Safe for
 // concurrent use.
-func (p *Peer) Room(b *queue.Batch) {
-	for _, pub := range p.plane.publications() {
-		pub.mend(b, p, false)
+func (p *Peer) Room() { p.plane.post(note{roomy: p}) }
+
+// mend sends a peer what it was not sent of the streams it takes part in. With lost
+// set a link was lost, with what was written to it. Loop.
+func (p *Plane) mend(b *queue.Batch, peer *Peer, lost bool) {
+	for _, key := range p.with(peer) {
+		if pub := p.cell(key).pub; pub != nil {
+			pub.mend(b, peer, lost)
+		}
 	}
 }
 
-// publications returns all there are, in a fixed order.
-func (p *Plane) publications() []*publication {
-	var all []*publication
-	for i := range p.shards {
-		for _, k := range p.shards[i].Load().keys { //iris:unordered sorted below
-			all = append(all, k.pub)
+// reach has the clusters that the peer has members of know that the link to it has
+// come or gone. Loop.
+func (p *Plane) reach(peer *Peer) {
+	for _, key := range p.with(peer) {
+		if cl := p.cell(key).cluster; cl != nil {
+			cl.reach(peer)
 		}
 	}
-	slices.SortFunc(all, func(a, b *publication) int {
-		return cmp.Or(cmp.Compare(a.key.Kind, b.key.Kind), a.key.Key.Compare(b.key.Key))
+}
+
+// with returns the names that the peer is known to have members of, in order. Loop.
+func (p *Plane) with(peer *Peer) []wire.Name {
+	var keys []wire.Name
+	for key, i := range p.names { //iris:unordered sorted below
+		if _, ok := i.nodes[peer.ID]; ok {
+			keys = append(keys, key)
+		}
+	}
+	sortNames(keys)
+	return keys
+}
+
+// cell returns the cell of a name. Loop.
+func (p *Plane) cell(key wire.Name) keyed {
+	i := key.Key.Lo % shards
+	if p.next[i] != nil {
+		return p.next[i].keys[key]
+	}
+	return p.shards[i].Load().keys[key]
+}
+
+func sortNames(names []wire.Name) {
+	slices.SortFunc(names, func(a, b wire.Name) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), a.Key.Compare(b.Key))
 	})
-	return all
 }
 
 // Next returns when Advance is due, if it is. Loop.
@@ -499,9 +530,7 @@ func (p *Plane) sortedNames() []wire.Name {
 	for n := range p.names { //iris:unordered sorted below
 		names = append(names, n)
 	}
-	slices.SortFunc(names, func(a, b wire.Name) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), a.Key.Compare(b.Key))
-	})
+	sortNames(names)
 	return names
 }
 

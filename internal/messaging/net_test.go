@@ -393,7 +393,7 @@ func TestAllBusyHostsAreAskedAgain(t *testing.T) {
 // A reset loses what was written and has not arrived, and what was answered and
 // has not come back; nothing else, and nothing is started twice.
 func TestResetStartsNothingTwice(t *testing.T) {
-	for seed := range uint64(200) {
+	for seed := range uint64(100) {
 		net := newNetwork(t, 4)
 		r := rand.New(rand.NewPCG(seed, 7))
 		var clients, members []*program
@@ -525,7 +525,7 @@ func TestBroadcastCrossesHosts(t *testing.T) {
 // order, whatever happens to the links.
 func TestStreamsAreCompleteAndInOrder(t *testing.T) {
 	for _, kind := range []core.Kind{core.Topic, core.Cluster} {
-		for seed := range uint64(200) {
+		for seed := range uint64(100) {
 			net := newNetwork(t, 4)
 			r := rand.New(rand.NewPCG(seed, 9))
 			var all []*program
@@ -572,7 +572,7 @@ func TestStreamsAreCompleteAndInOrder(t *testing.T) {
 						if w := h.links[o]; r.IntN(2) == 0 {
 							w.full = !w.full
 							if !w.full {
-								h.plane.Peer(o.id).Room(&h.b)
+								h.plane.Peer(o.id).Room()
 							}
 						} else {
 							net.cut(h, o)
@@ -591,7 +591,7 @@ func TestStreamsAreCompleteAndInOrder(t *testing.T) {
 					net.link(net.nodes[0], o)
 				} else if w.full {
 					w.full = false
-					net.nodes[0].plane.Peer(o.id).Room(&net.nodes[0].b)
+					net.nodes[0].plane.Peer(o.id).Room()
 				}
 			}
 			net.run()

@@ -266,21 +266,10 @@ func (p *Plane) LinkUp(now time.Time, b *queue.Batch, id ring.ID, l Link) *Peer 
 	}
 	peer.link.Store(&l)
 	p.reach(peer)
-	for _, pub := range p.publications() {
-		pub.mend(b, peer, true)
-	}
+	p.mend(b, peer, true)
 	peer.resume(now)
 	p.tryAll(now, b)
 	return peer
-}
-
-// reach has all clusters know that the link to the peer has come or gone.
-func (p *Plane) reach(peer *Peer) {
-	for i := range p.shards {
-		for _, cl := range p.shards[i].Load().clusters { //iris:unordered each by itself
-			cl.reach(peer)
-		}
-	}
 }
 
 // again sends an open attempt once more.

@@ -125,6 +125,8 @@ type note struct {
 	left, unwanted *Peer
 	key            wire.Name
 
+	roomy *Peer // the link to it takes more again
+
 	canceled *Peer // an attempt of the peer's that nobody waits for
 	number   uint64
 }
