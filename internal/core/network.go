@@ -188,6 +188,9 @@ func (c *Core) collect(now time.Time, out *Output) {
 		case overlay.NodeGone:
 			c.directory.NodeGone(now, n.ID, &c.dir)
 			changed = true
+		case overlay.Mourned:
+			c.directory.Mourned(now)
+			changed = true
 		case overlay.ViewChanged, overlay.StateChanged, overlay.NodeJoined, overlay.NodeLeaving:
 			changed = true
 		}

@@ -32,6 +32,7 @@ const (
 	maxWatchers  = 4096
 	maxEntries   = 1024 // of one list that are told
 	perMessage   = 400  // names in one message
+	maxGone      = 64   // member nodes that may yet object to their death
 )
 
 // A Ring says who owns what; overlay.Overlay is one.
@@ -210,7 +211,11 @@ func (d *Directory) ViewChanged(now time.Time, out *Output) {
 	}
 	d.announceAll(now, out)
 	for _, name := range sorted(d.watched) {
-		if w := d.watched[name]; w.root != d.ring.Owner(name.Key) {
+		w := d.watched[name]
+		if slices.ContainsFunc(w.gone, d.ring.Knows) { // the root may not have held it for dead
+			w.gone, w.ver, w.pause, w.at = nil, wire.Ver{}, 0, now
+		}
+		if w.root != d.ring.Owner(name.Key) {
 			w.root, w.redirects, w.pause, w.at = ring.ID{}, 0, 0, now
 		}
 	}
@@ -260,10 +265,27 @@ func (d *Directory) NodeGone(now time.Time, id ring.ID, out *Output) {
 		}
 	}
 	for _, name := range sorted(d.watched) {
-		d.watched[name].drop(name, id, out)
+		w := d.watched[name]
+		if _, member := w.members[id]; member {
+			w.drop(name, id, out)
+			if w.gone = append(w.gone, id); len(w.gone) > maxGone {
+				w.gone = w.gone[1:]
+			}
+		}
 	}
 	d.pending = slices.DeleteFunc(d.pending, func(p *pending) bool { return p.to == id })
 	d.push(now, out)
+}
+
+// Mourned tells that others held this node for dead: what it announced and whom it
+// watches they have forgotten.
+func (d *Directory) Mourned(now time.Time) {
+	for _, l := range d.local { //iris:unordered each by itself
+		l.keepers = nil
+	}
+	for _, w := range d.watched { //iris:unordered each by itself
+		w.root, w.redirects, w.pause, w.at = ring.ID{}, 0, 0, now
+	}
 }
 
 // sweep forgets what is of no use any more.

@@ -20,6 +20,7 @@ type watch struct {
 	at        time.Time // when it is asked again
 	ver       wire.Ver  // of what is known
 	members   map[ring.ID]wire.Entry
+	gone      []ring.ID // member nodes that are no more, unless they object
 }
 
 // Watch asks for the member nodes of a name, now and whenever they change, until
@@ -119,6 +120,7 @@ func (d *Directory) members(now time.Time, from ring.ID, m wire.Members, out *Ou
 		return
 	}
 	if m.From == (wire.Ver{}) && !m.Partial && !m.Incomplete { // what is not in a full list is gone
+		w.gone = nil
 		for _, id := range sortedIDs(w.members) {
 			if !slices.ContainsFunc(m.Entries, func(e wire.Entry) bool { return e.Node == id }) {
 				w.drop(m.Name, id, out)

@@ -1,5 +1,3 @@
-//go:build manyhosts
-
 package hosts
 
 import (
