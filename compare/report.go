@@ -74,7 +74,7 @@ var tables = []table{
 type targets struct{ request, requests, events, tunnel float64 }
 
 // apart are the targets for two hosts.
-var apart = targets{request: 0.6, requests: 1.5, events: 2, tunnel: 1.5}
+var apart = targets{request: 0.75, requests: 3, events: 3, tunnel: 1.5}
 
 // natsRows returns the rows of Iris over one transport.
 func natsRows(over string, t targets, iris, nats system) []row {
