@@ -189,9 +189,12 @@ func (c *Core) collect(now time.Time, out *Output) {
 			c.directory.NodeGone(now, n.ID, &c.dir)
 			changed = true
 		case overlay.Mourned:
-			c.directory.Mourned(now)
+			c.directory.Mourned(now, &c.dir)
 			changed = true
-		case overlay.ViewChanged, overlay.StateChanged, overlay.NodeJoined, overlay.NodeLeaving:
+		case overlay.NodeJoined:
+			c.directory.Again(now, n.ID, &c.dir)
+			changed = true
+		case overlay.ViewChanged, overlay.StateChanged, overlay.NodeLeaving:
 			changed = true
 		}
 	}

@@ -30,9 +30,10 @@ const (
 	maxRedirects = 4
 	checkEvery   = 10 * time.Millisecond
 	maxWatchers  = 4096
-	maxEntries   = 1024 // of one list that are told
-	perMessage   = 400  // names in one message
-	maxGone      = 64   // member nodes that may yet object to their death
+	maxEntries   = 1024             // of one list that are told
+	perMessage   = 400              // names in one message
+	digestEvery  = 30 * time.Second // a round of digests, but one a second at most
+	maxGone      = 64               // member nodes that may yet object to their death
 )
 
 // A Ring says who owns what; overlay.Overlay is one.
@@ -90,7 +91,7 @@ type Change struct {
 
 // Stats counts what went another way than the straight one.
 type Stats struct {
-	Redirects, RedirectLimits, Incomplete, WatchersDropped, Unwanted, Overflow uint64
+	Redirects, RedirectLimits, Incomplete, WatchersDropped, Unwanted, Mismatches uint64
 }
 
 // A Directory is one node's part of it. Not safe for concurrent use; times must not
@@ -108,9 +109,14 @@ type Directory struct {
 	lists   map[wire.Name]*list  // what others announced to this node
 	watched map[wire.Name]*watch // what this node wants to know
 	checks  map[ring.ID]*check   // by root
+	pushes  []*list              // with something to tell to watchers
 	query   uint32
 
-	swept time.Time
+	swept    time.Time
+	digestAt time.Time // when a keeper is next told the sum of what it should have
+	digested int       // how many were
+
+	doubts map[ring.ID]uint64 // nodes whose sums did not match last time: the newest announcement by then
 }
 
 // New returns a directory that knows nothing. The seed is of its jitter, and of the
@@ -123,6 +129,9 @@ func New(now time.Time, self ring.ID, seed uint64, r Ring) *Directory {
 		watched: make(map[wire.Name]*watch),
 		checks:  make(map[ring.ID]*check),
 		swept:   now,
+
+		digestAt: now.Add(digestEvery),
+		doubts:   make(map[ring.ID]uint64),
 	}
 }
 
@@ -167,6 +176,8 @@ func (d *Directory) Receive(now time.Time, from ring.ID, m wire.Message, out *Ou
 		d.checked(now, from, m, out)
 	case wire.Replicate:
 		d.replicate(now, from, m, out)
+	case wire.DigestDir:
+		d.compare(now, from, m, out)
 	case wire.Unwanted:
 		d.unwanted(now, from, m, out)
 	}
@@ -178,6 +189,7 @@ func (d *Directory) Advance(now time.Time, out *Output) {
 	d.push(now, out)
 	d.ask(now, out)
 	d.sendChecks(now, out)
+	d.digest(now, out)
 	d.sweep(now)
 }
 
@@ -192,9 +204,10 @@ func (d *Directory) Next() time.Time {
 	for _, p := range d.pending {
 		sooner(p.at)
 	}
-	for _, l := range d.lists { //iris:unordered a minimum
+	for _, l := range d.pushes {
 		sooner(l.pushAt)
 	}
+	sooner(d.digestAt)
 	for _, w := range d.watched { //iris:unordered a minimum
 		sooner(w.at)
 	}
@@ -255,6 +268,7 @@ func (d *Directory) Linked(now time.Time, id ring.ID, out *Output) {
 
 // NodeGone tells that a node is no more: its leases end.
 func (d *Directory) NodeGone(now time.Time, id ring.ID, out *Output) {
+	delete(d.doubts, id)
 	for _, name := range sorted(d.lists) {
 		l := d.lists[name]
 		delete(l.watchers, id)
@@ -279,13 +293,11 @@ func (d *Directory) NodeGone(now time.Time, id ring.ID, out *Output) {
 
 // Mourned tells that others held this node for dead: what it announced and whom it
 // watches they have forgotten.
-func (d *Directory) Mourned(now time.Time) {
-	for _, l := range d.local { //iris:unordered each by itself
-		l.keepers = nil
-	}
+func (d *Directory) Mourned(now time.Time, out *Output) {
 	for _, w := range d.watched { //iris:unordered each by itself
 		w.root, w.redirects, w.pause, w.at = ring.ID{}, 0, 0, now
 	}
+	d.Again(now, ring.ID{}, out)
 }
 
 // sweep forgets what is of no use any more.
@@ -294,6 +306,11 @@ func (d *Directory) sweep(now time.Time) {
 		return
 	}
 	d.swept = now
+	for name, l := range d.local { //iris:unordered each by itself
+		if l.members == 0 && now.Sub(l.gone) >= tombstone {
+			delete(d.local, name)
+		}
+	}
 	for name, l := range d.lists { //iris:unordered each by itself
 		for id, e := range l.entries { //iris:unordered each by itself
 			if e.Members == 0 && now.Sub(e.gone) >= tombstone {

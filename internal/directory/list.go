@@ -210,6 +210,9 @@ func (d *Directory) schedule(now time.Time, l *list, atOnce bool) {
 	if !atOnce {
 		at = now.Add(time.Duration(d.rng.Int64N(int64(time.Millisecond) * int64(min(1+len(l.watchers)/10, 50)))))
 	}
+	if l.pushAt.IsZero() {
+		d.pushes = append(d.pushes, l)
+	}
 	if l.pushAt.IsZero() || at.Before(l.pushAt) {
 		l.pushAt = at
 	}
@@ -217,11 +220,15 @@ func (d *Directory) schedule(now time.Time, l *list, atOnce bool) {
 
 // push tells watchers of changes that are due.
 func (d *Directory) push(now time.Time, out *Output) {
-	for _, name := range sorted(d.lists) {
-		l := d.lists[name]
-		if l.pushAt.IsZero() || now.Before(l.pushAt) {
-			continue
+	var due []*list
+	d.pushes = slices.DeleteFunc(d.pushes, func(l *list) bool {
+		if now.Before(l.pushAt) {
+			return false
 		}
+		due = append(due, l)
+		return true
+	})
+	for _, l := range due {
 		l.pushAt = time.Time{}
 		if l.role == root && l.told != l.ver.Count {
 			m := d.delta(now, l, wire.Ver{Epoch: l.ver.Epoch, Count: l.told})

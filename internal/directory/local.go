@@ -12,6 +12,7 @@ import (
 type local struct {
 	members, workers int
 	keepers          []ring.ID // root and replicas that were told
+	gone             time.Time // since when there are no members
 }
 
 // A pending is an announcement that was not acknowledged.
@@ -44,9 +45,19 @@ func (d *Directory) SetLocal(now time.Time, name wire.Name, members, workers int
 			d.announce(now, to, []wire.Name{name}, out)
 		}
 	}
-	if members == 0 {
-		delete(d.local, name)
+	if l.gone = (time.Time{}); members == 0 {
+		l.gone = now // who becomes a keeper later must hear of that too
 	}
+}
+
+// Again announces everything once more to a node, which may have lost what it was
+// told; to all if it is nobody's id.
+func (d *Directory) Again(now time.Time, id ring.ID, out *Output) {
+	for _, name := range sorted(d.local) {
+		l := d.local[name]
+		l.keepers = slices.DeleteFunc(l.keepers, func(k ring.ID) bool { return id.IsZero() || k == id })
+	}
+	d.announceAll(now, out)
 }
 
 // Withdraw announces that this node has no members of any name any more.
@@ -155,7 +166,7 @@ func (d *Directory) repeat(now time.Time, out *Output) {
 // Refuse tells a node that publishes to a name in vain that this one has no member
 // of it.
 func (d *Directory) Refuse(now time.Time, name wire.Name, to ring.ID, out *Output) {
-	if d.local[name] == nil {
+	if l := d.local[name]; l == nil || l.members == 0 {
 		d.send(now, to, wire.Unwanted{Name: name, Seq: d.seq}, out)
 	}
 }

@@ -19,6 +19,7 @@ type watch struct {
 	pause     time.Duration
 	at        time.Time // when it is asked again
 	ver       wire.Ver  // of what is known
+	unsure    bool      // who said so did not know all: the whole list is asked for
 	members   map[ring.ID]wire.Entry
 	gone      []ring.ID // member nodes that are no more, unless they object
 }
@@ -81,7 +82,11 @@ func (d *Directory) ask(now time.Time, out *Output) {
 		w.root, w.query = to, d.query
 		w.pause = min(max(2*w.pause, patience), time.Second)
 		w.at = now.Add(w.pause)
-		d.send(now, to, wire.Resolve{Query: w.query, Watch: true, Names: []wire.Held{{Name: name, Ver: w.ver}}}, out)
+		held := wire.Held{Name: name, Ver: w.ver}
+		if w.unsure {
+			held.Ver = wire.Ver{}
+		}
+		d.send(now, to, wire.Resolve{Query: w.query, Watch: true, Names: []wire.Held{held}}, out)
 	}
 }
 
@@ -133,6 +138,7 @@ func (d *Directory) members(now time.Time, from ring.ID, m wire.Members, out *Ou
 	}
 	if m.Query != 0 {
 		w.query, w.redirects, w.pause = 0, 0, 0
+		w.unsure = m.Incomplete
 		w.at = now.Add(renewal)
 		if m.Incomplete {
 			w.at = now.Add(time.Second)

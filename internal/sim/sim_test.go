@@ -16,15 +16,8 @@ func find(t *testing.T, name string, size int) Scenario {
 	if !ok {
 		t.Fatalf("there is no scenario %q", name)
 	}
-	if withoutNames[name] {
-		s.Names = 0
-	}
 	return s
 }
-
-// The directory does not yet repair itself where a withdrawal got lost with a
-// root, or a root was held for dead.
-var withoutNames = map[string]bool{"freeze": true, "churn-5m": true, "churn-1m": true}
 
 // A part of what TestGates runs, for every change.
 func TestEveryRuleHolds(t *testing.T) {

@@ -1,0 +1,88 @@
+package directory
+
+import (
+	"time"
+
+	"github.com/project-iris/iris/internal/ring"
+	"github.com/project-iris/iris/internal/wire"
+)
+
+// digest tells one keeper of this node's names the sum of what it should know of them,
+// the next one the next time: a backstop for whatever was missed.
+func (d *Directory) digest(now time.Time, out *Output) {
+	if now.Before(d.digestAt) {
+		return
+	}
+	sums := make(map[ring.ID]*wire.DigestDir)
+	for name, l := range d.local { //iris:unordered sums
+		if l.members == 0 {
+			continue
+		}
+		for _, id := range d.keepers(name) {
+			if id == d.self {
+				continue
+			}
+			m := sums[id]
+			if m == nil {
+				m = &wire.DigestDir{Role: wire.DigestMember}
+				sums[id] = m
+			}
+			m.Count++
+			m.Sum += mix(name)
+		}
+	}
+	keepers := sortedIDs(sums)
+	if len(keepers) == 0 {
+		d.digestAt = now.Add(digestEvery)
+		return
+	}
+	d.digested++
+	d.digestAt = now.Add(max(digestEvery/time.Duration(len(keepers)), time.Second))
+	to := keepers[d.digested%len(keepers)]
+	d.send(now, to, *sums[to], out)
+}
+
+// compare takes the sum of what this node should know of another one's names, or the
+// answer that something is amiss.
+func (d *Directory) compare(now time.Time, from ring.ID, m wire.DigestDir, out *Output) {
+	switch {
+	case m.Role == wire.DigestAnswer && m.Wanted:
+		d.Again(now, from, out)
+	case m.Role == wire.DigestMember:
+		var count uint32
+		var sum uint64
+		for name, l := range d.lists { //iris:unordered sums
+			if e := l.entries[from]; e != nil && e.Members > 0 && d.keeps(name) {
+				count++
+				sum += mix(name)
+			}
+		}
+		last, again := d.doubts[from]
+		delete(d.doubts, from)
+		if count == m.Count && sum == m.Sum {
+			return
+		}
+		d.Stats.Mismatches++
+		var newest uint64
+		for _, name := range sorted(d.lists) {
+			l := d.lists[name]
+			e := l.entries[from]
+			if e == nil || e.Members == 0 {
+				continue
+			}
+			newest = max(newest, e.Seq)
+			if again && e.Seq <= last { // it has announced everything since, but not this
+				e.Members, e.gone = 0, now
+				l.change(e)
+				d.schedule(now, l, false)
+			}
+		}
+		d.doubts[from] = newest
+		d.send(now, from, wire.DigestDir{Role: wire.DigestAnswer, Wanted: true}, out)
+	}
+}
+
+// mix spreads a name over 64 bits.
+func mix(n wire.Name) uint64 {
+	return (n.Key.Hi ^ n.Key.Lo*0x9e3779b97f4a7c15) + uint64(n.Kind)
+}
