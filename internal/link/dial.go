@@ -310,7 +310,8 @@ func (m *Manager) answered(addr netip.AddrPort, id ring.ID, err error) {
 	m.mu.Lock()
 	stopped := m.stopped
 	switch {
-	case err == nil, errors.Is(err, errLinked), isCode(err, session.WelcomeTie):
+	case err == nil: // for how long the link lives will tell
+	case errors.Is(err, errLinked), isCode(err, session.WelcomeTie):
 		delete(m.backoffs, addr)
 	default:
 		m.missed(addr)

@@ -156,6 +156,17 @@ func (l *Link) Addr() netip.AddrPort { return l.addr }
 // Started returns when the link came up.
 func (l *Link) Started() time.Time { return l.started }
 
+// Anchor returns which of the accepted network keys, in their order, vouches for the
+// other node on the newest control connection.
+func (l *Link) Anchor() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.control.in == nil {
+		return 0
+	}
+	return l.control.in.Anchor()
+}
+
 // RTT returns how long the way there and back takes, by the beats of the last time;
 // 0: nothing is known of it yet.
 func (l *Link) RTT() time.Duration { return time.Duration(l.rtt.Load()) }

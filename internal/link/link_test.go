@@ -96,6 +96,7 @@ type node struct {
 	errs   []error
 	onData func(l *Link, b *queue.Batch, f *wire.Frame) error
 	onCtl  func(l *Link, m wire.Message) error
+	onUp   func(l *Link)
 }
 
 type received struct {
@@ -184,6 +185,9 @@ func (n *node) Up(l *Link) {
 		n.w.t.Errorf("node %v: a second link to %v", n.addr, l.Peer())
 	}
 	n.live[l.Peer()] = l
+	if n.onUp != nil {
+		n.onUp(l)
+	}
 }
 
 func (n *node) Down(l *Link, err error) {

@@ -221,8 +221,12 @@ func (m *Manager) remove(l *Link, end *Error) {
 		m.links--
 		again = l.up && l.dialled && end.Reason.lost()
 	}
-	if again && time.Since(l.started) < steady {
-		m.missed(l.addr)
+	switch {
+	case !l.dialled:
+	case time.Since(l.started) < steady:
+		m.missed(l.addr) // whoever ended it: dialled at once, it would be again and again
+	default:
+		delete(m.backoffs, l.addr)
 	}
 	m.mu.Unlock()
 	if again {
