@@ -251,18 +251,38 @@ func (d *Directory) delta(now time.Time, l *list, from wire.Ver) wire.Members {
 	full := from.Epoch != l.ver.Epoch || from.Count > l.ver.Count
 	if !full {
 		m.From = from
+		m.Entries = l.newer(from.Count)
 	}
-	for _, id := range sortedIDs(l.entries) {
-		if e := l.entries[id]; full && e.Members > 0 || !full && e.changed > from.Count {
-			m.Entries = append(m.Entries, e.Entry)
-		}
+	if full || len(m.Entries) > maxEntries {
+		m.From = wire.Ver{}
+		m.Entries = l.current()
 	}
-	if full && len(m.Entries) > maxEntries {
+	if len(m.Entries) > maxEntries {
 		m.Partial = true
 		d.rng.Shuffle(len(m.Entries), func(i, j int) { m.Entries[i], m.Entries[j] = m.Entries[j], m.Entries[i] })
 		m.Entries = m.Entries[:maxEntries]
 	}
 	return m
+}
+
+// newer returns what has changed since a count, tombstones included.
+func (l *list) newer(count uint32) (es []wire.Entry) {
+	for _, id := range sortedIDs(l.entries) {
+		if e := l.entries[id]; e.changed > count {
+			es = append(es, e.Entry)
+		}
+	}
+	return es
+}
+
+// current returns the nodes with members.
+func (l *list) current() (es []wire.Entry) {
+	for _, id := range sortedIDs(l.entries) {
+		if e := l.entries[id]; e.Members > 0 {
+			es = append(es, e.Entry)
+		}
+	}
+	return es
 }
 
 // resolve answers who asks for the members of names.

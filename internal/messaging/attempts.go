@@ -21,7 +21,6 @@ func (p *Peer) requested(now time.Time, b *queue.Batch, f *wire.Frame, k kind) e
 		return errNumber
 	}
 	plane := p.plane
-	p.used.Store(true)
 	p.seen.Lock()
 	v := p.seen.mark(h.Number)
 	p.seen.Unlock()

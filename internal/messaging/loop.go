@@ -517,11 +517,13 @@ func (p *Plane) sweep(now time.Time, asks *Asks) {
 	p.publish()
 	for _, peer := range p.sortedPeers() {
 		peer.forget(now)
-		if !peer.used.Swap(false) {
-			peer.seen.Lock()
-			peer.seen.shrink()
-			peer.seen.Unlock()
+		if peer.used.Swap(false) {
+			asks.Wanted = append(asks.Wanted, peer.ID) // its link is not idle
+			continue
 		}
+		peer.seen.Lock()
+		peer.seen.shrink()
+		peer.seen.Unlock()
 	}
 }
 

@@ -72,6 +72,13 @@ func (p *Peer) linked() Link {
 	return nil
 }
 
+// use notes that something passed between the peer and this node.
+func (p *Peer) use() {
+	if !p.used.Load() {
+		p.used.Store(true)
+	}
+}
+
 func (p *Peer) rtt() time.Duration {
 	if l := p.linked(); l != nil {
 		return l.RTT()
@@ -98,6 +105,7 @@ func (p *Peer) hand(now time.Time, b *queue.Batch, t ticket, cl *cluster, body [
 	if l == nil {
 		return 0, errNoLink
 	}
+	p.use()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.open.reserve(p.plane.Budget) {
@@ -146,6 +154,7 @@ func (p *Peer) take(number uint64) (grant, bool) {
 // Receive takes a frame of the data plane from the peer. An error says that the
 // peer broke the protocol. Called by the one goroutine that reads the link.
 func (p *Peer) Receive(now time.Time, b *queue.Batch, f *wire.Frame) error {
+	p.use()
 	var err error
 	switch f.Type {
 	case wire.TypeRequest:

@@ -127,6 +127,7 @@ func (p *publication) send(b *queue.Batch, t *target, n uint64, flags wire.Flags
 	if l == nil {
 		return false
 	}
+	t.peer.use()
 	p.frame = wire.Frame{Type: wire.TypePublish, Flags: wire.Named | flags, Name: p.key}
 	_, err := l.Send(b, wire.Publications, &p.frame, wire.PublishHead{Number: n}.AppendBody(p.head[:0]), load)
 	return err == nil
