@@ -6,6 +6,10 @@ FUZZTIME ?= 30s
 ROUNDS ?= 100
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
+# Packages in which nothing happens at once: the race detector finds nothing there,
+# and takes ten times as long.
+PURE := ring wire balance overlay directory core discovery sim
+
 .NOTPARALLEL:
 .PHONY: check fmt vet staticcheck cross allocs comparison test race twenty fuzz soak bench build measure compare
 
@@ -41,13 +45,15 @@ comparison:
 test:
 	go test ./...
 
-# What must not allocate; the race detector would spoil the count.
+# What must not allocate, and what an idle link costs; the race detector would spoil
+# the count.
 allocs:
-	go test -run 'Alloc' . ./internal/queue ./internal/messaging ./internal/tunnel ./internal/relaywire
+	go test -run 'Alloc|IdleLinkIsSmall' . ./internal/queue ./internal/messaging ./internal/tunnel ./internal/relaywire ./internal/wire ./internal/ring ./internal/balance ./internal/link
 
 # One package at a time: some of them measure how a node behaves under load.
 race:
-	go test -race -p 1 ./...
+	go test $(addprefix ./internal/,$(PURE))
+	go test -race -p 1 $$(go list ./... | grep -v $(foreach p,$(PURE),-e /internal/$p$$))
 
 # What client libraries expect, in invented time, 20 times.
 twenty:
