@@ -2,43 +2,97 @@ package node
 
 import (
 	"cmp"
+	"maps"
 	"os"
 	"slices"
 	"time"
 
+	"github.com/project-iris/iris/internal/directory"
+	"github.com/project-iris/iris/internal/link"
 	"github.com/project-iris/iris/internal/messaging"
+	"github.com/project-iris/iris/internal/overlay"
 	"github.com/project-iris/iris/internal/queue"
+	"github.com/project-iris/iris/internal/ring"
+	"github.com/project-iris/iris/internal/wire"
 )
 
 // Status is what a node says of itself. Every figure is one it counts or holds;
-// those that count go up from the start.
+// those that count go up from the start. Lists are sorted.
 type Status struct {
 	Version string    `json:"version"`
 	PID     int       `json:"pid"`
 	Network string    `json:"network"` // empty: dev
 	Dev     bool      `json:"dev"`
+	Node    string    `json:"node"`  // its id, new with every start; empty: dev
+	State   string    `json:"state"` // in the network: solo, joining, active or leaving
 	Started time.Time `json:"started"`
-	Relay   []string  `json:"relay"` // addresses it serves programs on
+	Relay   []string  `json:"relay"`   // addresses it serves programs on
+	Address []string  `json:"address"` // those that other nodes are told to dial
 
 	Programs int `json:"programs"` // attached now
-	Tunnels  int `json:"tunnels"`  // open now
+	Tunnels  int `json:"tunnels"`  // open now, those to other nodes included
+	Abroad   int `json:"abroad"`   // of them, those to programs of other nodes
 
 	Clusters []NameStatus `json:"clusters"`
 	Topics   []NameStatus `json:"topics"`
+	Peers    []PeerStatus `json:"peers"`
+	Links    []LinkStatus `json:"links"`
 
 	Memory MemoryStatus `json:"memory"`
 
-	Sent    SentStatus        `json:"sent"`    // by programs, by primitive
-	Retried uint64            `json:"retried"` // calls handed to another member: the first had provably not started them
-	Ended   map[string]uint64 `json:"ended"`   // connections, by why
-	Dropped map[string]uint64 `json:"dropped"` // by what and why
+	Sent         SentStatus        `json:"sent"`    // by programs, by primitive
+	Retried      uint64            `json:"retried"` // calls handed to another member: the first had provably not started them
+	Ended        map[string]uint64 `json:"ended"`   // connections of programs, by why
+	Dropped      map[string]uint64 `json:"dropped"` // by what and why
+	Mended       map[string]uint64 `json:"mended"`  // what went another way than the straight one, and well
+	LinksEnded   map[string]uint64 `json:"links_ended"`
+	TunnelsEnded map[string]uint64 `json:"tunnels_ended"` // those to other nodes, by why
+	Refused      map[string]uint64 `json:"refused"`       // connections between nodes that did not come about, by code
+	Keys         []uint64          `json:"keys"`          // links that came up, by which accepted key vouched: the own, then the further ones
 }
 
-// NameStatus is a cluster or topic with members on this node.
+// NameStatus is a cluster or topic that has members on this node, or that programs
+// of this node use.
 type NameStatus struct {
 	Name    string `json:"name"`
-	Members int    `json:"members"`
-	Load    int    `json:"load"` // of a cluster: requests in its members' hands
+	Members int    `json:"members"` // on this node
+	Load    int    `json:"load"`    // of a cluster: requests in the hands of those members
+	Nodes   int    `json:"nodes"`   // other nodes with members
+	Watched bool   `json:"watched"` // programs of this node use the name; else it is not told of all other nodes
+}
+
+// PeerStatus is another node that is known to be up.
+type PeerStatus struct {
+	Node    string   `json:"node"`
+	State   string   `json:"state"`
+	Address []string `json:"address"` // where it may be dialled
+	Linked  bool     `json:"linked"`
+	Via     string   `json:"via"`     // the node that hands frames on to it, if no link comes about
+	Silent  bool     `json:"silent"`  // it does not answer: soon it is held for dead
+	Tunnels int      `json:"tunnels"` // to programs there, open now
+}
+
+// LinkStatus is a link to another node.
+type LinkStatus struct {
+	Node     string     `json:"node"`
+	Address  string     `json:"address"` // dialled, or that of who dialled
+	Dialled  bool       `json:"dialled"` // by this node
+	Since    time.Time  `json:"since"`
+	RTT      float64    `json:"rtt_ms"`   // 0: nothing is known of it yet
+	Received uint64     `json:"received"` // octets on the wire, what TLS adds included
+	Sent     uint64     `json:"sent"`
+	Software string     `json:"software"`
+	Key      int        `json:"key"` // which of the accepted keys vouches for the node; 0: the first
+	Waiting  LaneStatus `json:"waiting"`
+}
+
+// LaneStatus is how many octets wait in a link, by lane.
+type LaneStatus struct {
+	Control      int `json:"control"`
+	Routed       int `json:"routed"`
+	Requests     int `json:"requests"`
+	Publications int `json:"publications"`
+	Bulk         int `json:"bulk"`
 }
 
 // MemoryStatus is what payload holds of what it may, in octets.
@@ -65,12 +119,21 @@ func (n *Node) Status() (*Status, error) {
 		PID:     os.Getpid(),
 		Network: n.config.Network,
 		Dev:     n.config.Dev,
+		State:   wire.Solo.String(),
 		Started: n.started,
 		Relay:   n.addrs,
+		Address: []string{},
+		Peers:   []PeerStatus{},
+		Links:   []LinkStatus{},
 	}
+	var known []overlay.Known
+	var dir directory.Stats
+	var lost uint64
 	if !n.do(func(time.Time, *queue.Batch) {
 		clusters, topics, totals = n.plane.Report()
 		s.Programs = n.loop.Core.Len()
+		s.State = n.loop.Core.State().String()
+		known, dir, lost = n.loop.Core.Nodes(), n.loop.Core.Directory(), n.loop.Core.Lost
 	}) {
 		return nil, ErrClosed
 	}
@@ -78,7 +141,16 @@ func (n *Node) Status() (*Status, error) {
 	s.Sent = SentStatus(totals)
 	s.Tunnels = int(n.tunnels.Open.Load())
 	s.Memory = MemoryStatus{n.plane.Budget.Used(), n.plane.Budget.Limit()}
+	s.count(n)
+	if n.network != nil {
+		s.countNetwork(n.network, &dir, lost)
+		s.list(n.network, known)
+	}
+	return s, nil
+}
 
+// count fills in what is counted of programs and messages.
+func (s *Status) count(n *Node) {
 	e := &n.relay.Ends
 	s.Ended = map[string]uint64{
 		"orderly":          e.Orderly.Load(),
@@ -101,7 +173,117 @@ func (n *Node) Status() (*Status, error) {
 		"tunnels refused: memory":         d.Tunnels.Load(),
 		"tunnels broken":                  n.tunnels.Broken.Load(),
 	}
-	return s, nil
+	s.Mended = map[string]uint64{}
+	s.LinksEnded, s.TunnelsEnded, s.Refused = map[string]uint64{}, map[string]uint64{}, map[string]uint64{}
+	s.Keys = []uint64{}
+}
+
+// countNetwork fills in what is counted of other nodes.
+func (s *Status) countNetwork(w *network, dir *directory.Stats, lost uint64) {
+	d, links, tunnels := &w.n.plane.Drops, &w.links.Stats, &w.splice.Stats
+	maps.Copy(s.Dropped, map[string]uint64{
+		"messages declared lost to subscribers here":         d.Gaps.Load(),
+		"messages missed: too much was held back for them":   d.HeldBack.Load(),
+		"messages missed: they did not come when asked for":  d.Waited.Load(),
+		"messages missed: their node is gone":                d.PublisherGone.Load(),
+		"messages missed by other nodes: they were not kept": d.Overrun.Load(),
+		"streams refused: too many":                          d.Streams.Load(),
+		"long messages given up: their sender did":           links.Aborted.Load(),
+		"long messages given up: the rest did not come":      links.Stalled.Load(),
+		"long messages given up: memory":                     links.NoMemory.Load(),
+		"frames that broke the protocol":                     links.Bad.Load(),
+		"frames of a kind this version does not know":        links.Skipped.Load(),
+		"control messages: no way to their node":             lost,
+		"control messages handed on: no room":                links.Overflow.Load(),
+		"tunnels to other nodes refused: too many":           tunnels.Full.Load(),
+		"tunnels to other nodes not opened in time":          tunnels.Expired.Load(),
+		"nodes not told of changes: too many watch the name": dir.WatchersDropped,
+	})
+	s.Mended = map[string]uint64{
+		"attempts refused by other nodes: busy":        d.RefusedBusy.Load(),
+		"attempts refused by other nodes: member gone": d.RefusedGone.Load(),
+		"attempts refused by other nodes: draining":    d.RefusedDraining.Load(),
+		"attempts refused by this node":                d.Refused.Load(),
+		"attempts taken back: never written":           d.Unwritten.Load(),
+		"attempts that came again":                     d.Repeated.Load(),
+		"attempts too old to tell":                     d.BelowWindow.Load(),
+		"messages for names without members any more":  d.Unwanted.Load(),
+		"messages that came again":                     d.Doubled.Load(),
+		"messages asked for again":                     d.Nacks.Load(),
+		"messages sent again: askings answered":        d.Replayed.Load(),
+		"links with new keys":                          links.Renewed.Load(),
+		"tunnels: dials failed":                        tunnels.Dial.Load(),
+		"tunnels: dials back failed":                   tunnels.DialBack.Load(),
+		"tunnels: connections not taken":               tunnels.Refused.Load(),
+		"directory: asked the wrong node":              dir.Redirects,
+		"directory: sent on too often":                 dir.RedirectLimits,
+		"directory: a new root did not know all yet":   dir.Incomplete,
+		"directory: told of a node without members":    dir.Unwanted,
+	}
+	for r := range link.Reasons {
+		s.LinksEnded[r.String()] = links.Closed[r].Load()
+	}
+	s.TunnelsEnded = map[string]uint64{
+		"orderly":   tunnels.Orderly.Load(),
+		"lost":      tunnels.Lost.Load(),
+		"violation": tunnels.Broken.Load(),
+		"key limit": tunnels.Limit.Load(),
+	}
+	for code, n := range w.refused.Counts() {
+		s.Refused[string(code)] = n
+	}
+	for i := range 1 + len(w.n.config.Accept) {
+		s.Keys = append(s.Keys, links.Anchors[i].Load())
+	}
+}
+
+// list fills in the other nodes and the links to them.
+func (s *Status) list(w *network, known []overlay.Known) {
+	s.Node = w.identity.ID().String()
+	s.Address = addresses(w.addrs)
+	s.Abroad = w.splice.Open()
+	tunnels := w.splice.With()
+	links := w.links.Links()
+	slices.SortFunc(links, func(a, b *link.Link) int { return a.Peer().Compare(b.Peer()) })
+	linked := make(map[ring.ID]bool)
+	for _, l := range links {
+		c := l.Counters()
+		linked[l.Peer()] = true
+		s.Links = append(s.Links, LinkStatus{
+			Node:     l.Peer().String(),
+			Address:  l.Addr().String(),
+			Dialled:  l.Dialled(),
+			Since:    l.Started(),
+			RTT:      float64(l.RTT().Microseconds()) / 1e3,
+			Received: c.Read,
+			Sent:     c.Written,
+			Software: l.Info().Software,
+			Key:      l.Anchor(),
+			Waiting:  LaneStatus{c.Control, c.Routed, c.Waiting[wire.Requests], c.Waiting[wire.Publications], c.Waiting[wire.Bulk]},
+		})
+	}
+	for _, k := range known {
+		p := PeerStatus{
+			Node:    k.ID.String(),
+			State:   k.State.String(),
+			Address: addresses(k.Addrs),
+			Linked:  linked[k.ID],
+			Silent:  k.Doubt,
+			Tunnels: tunnels[k.ID],
+		}
+		if !k.Via.IsZero() {
+			p.Via = k.Via.String()
+		}
+		s.Peers = append(s.Peers, p)
+	}
+}
+
+func addresses(in []wire.Addr) []string {
+	out := make([]string, len(in))
+	for i, a := range in {
+		out[i] = a.AddrPort.String()
+	}
+	return out
 }
 
 // names returns the names in order.
