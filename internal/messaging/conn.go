@@ -191,7 +191,7 @@ func (c *Conn) Broadcast(now time.Time, b *queue.Batch, cluster, body []byte) {
 	p := c.plane
 	for range 3 {
 		cl := p.cluster(cluster)
-		if cl == nil {
+		if cl == nil || cl.everyone.closed.Load() {
 			if p.alone.Load() {
 				return
 			}
@@ -209,7 +209,7 @@ func (c *Conn) Publish(now time.Time, b *queue.Batch, topic, event []byte) {
 	p := c.plane
 	for range 3 {
 		t := p.topic(topic)
-		if t == nil {
+		if t == nil || t.closed.Load() {
 			if p.alone.Load() {
 				return
 			}

@@ -121,8 +121,8 @@ func (p *Plane) Attend(now time.Time, b *queue.Batch, asks *Asks) {
 	notes := p.notes
 	p.notes = nil
 	p.adopt()
+	p.publish() // with the lock held, or a reader would find them in neither place
 	p.mu.Unlock()
-	p.publish()
 	var names []string
 	try := make(map[string]bool)
 	add := func(name string) {
@@ -209,7 +209,7 @@ func (p *Plane) adopt() {
 func (p *Plane) freshCluster(name []byte) *cluster {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if cl := p.cluster(name); cl != nil { // since we looked
+	if cl := p.cluster(name); cl != nil && !cl.everyone.closed.Load() { // since we looked
 		return cl
 	}
 	cl := p.freshClusters[string(name)]
@@ -225,7 +225,7 @@ func (p *Plane) freshCluster(name []byte) *cluster {
 func (p *Plane) freshTopic(name []byte) *publication {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if t := p.topic(name); t != nil {
+	if t := p.topic(name); t != nil && !t.closed.Load() {
 		return t
 	}
 	t := p.freshTopics[string(name)]
@@ -253,17 +253,21 @@ func (p *Plane) title(t *publication, k core.Kind, name string) {
 	t.next, t.confirmed, t.kept.first = next, next, next
 }
 
-// close ends a cell: its stream goes on where it was if the name is used again.
-func (p *Plane) close(t *publication) {
-	next := t.close()
-	p.mu.Lock()
+// close ends a cell: its stream goes on where it was if the name is used again. It
+// reports false if other nodes are still to hear of something.
+func (p *Plane) close(t *publication) bool {
+	p.mu.Lock() // nobody makes another cell of the name before its number is known
 	defer p.mu.Unlock()
+	next, ok := t.close()
+	if !ok {
+		return false
+	}
 	delete(p.freshTopics, t.name)
 	if !t.topic {
 		delete(p.freshClusters, t.name)
 	}
 	if p.network == "" || next == p.floor {
-		return
+		return true
 	}
 	if len(p.numbers) >= maxStreams {
 		for _, n := range p.numbers { //iris:unordered a maximum
@@ -272,6 +276,7 @@ func (p *Plane) close(t *publication) {
 		clear(p.numbers)
 	}
 	p.numbers[t.key] = next
+	return true
 }
 
 // watch asks for the member nodes of a name that is in use.
@@ -671,7 +676,7 @@ func (p *Plane) prune(k core.Kind, name string) {
 	} else if cl := p.shard(name).clusters[name]; cl != nil {
 		pub = &cl.everyone
 	}
-	if pub == nil || p.names[pub.key] != nil || pub.members.Load() > 0 {
+	if pub == nil || p.names[pub.key] != nil || pub.members.Load() > 0 || !p.close(pub) {
 		return
 	}
 	if k == core.Topic {
@@ -682,7 +687,6 @@ func (p *Plane) prune(k core.Kind, name string) {
 	if p.network != "" {
 		delete(p.changeAt(pub.key.Key.Lo%shards).keys, pub.key)
 	}
-	p.close(pub)
 }
 
 // shard returns the part of the snapshot that holds the name, with the changes of

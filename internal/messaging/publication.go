@@ -23,9 +23,9 @@ type publication struct {
 	members atomic.Int32 // how many targets
 
 	mu      sync.Mutex
-	targets []*Conn   // members of this node
-	nodes   []*target // other nodes with members
-	closed  bool      // no longer in the snapshot: what is published goes to another
+	targets []*Conn     // members of this node
+	nodes   []*target   // other nodes with members
+	closed  atomic.Bool // set under mu: what is published goes to another cell of the name
 
 	// The stream of what programs of this node publish (docs/messaging.md,
 	// Streams).
@@ -75,7 +75,7 @@ func (p *publication) spread(now time.Time, b *queue.Batch, plane *Plane, topic,
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
+	if p.closed.Load() {
 		return false, false
 	}
 	p.deliver(b, topic, load)
@@ -266,11 +266,15 @@ func (p *publication) busy() bool {
 	return p.dirty
 }
 
-// close frees what is kept. It returns the number that the stream goes on with.
-func (p *publication) close() (next uint64) {
+// close frees what is kept, and returns the number that the stream goes on with. It
+// reports false, and does nothing, when something is to be checked yet.
+func (p *publication) close() (next uint64, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.closed = true
+	if p.dirty {
+		return 0, false
+	}
+	p.closed.Store(true)
 	p.kept.drop()
-	return p.next
+	return p.next, true
 }
