@@ -8,14 +8,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -33,20 +30,32 @@ func newStatusCommand() *cobra.Command {
 	var (
 		net, state string
 		port       port
+		rates      bool
 		asJSON     bool
 	)
 	cmd := &cobra.Command{
-		Use:     "status",
-		Short:   "Show what a node of this host is doing",
-		Example: "iris status",
+		Use:   "status",
+		Short: "Show what a node of this host is doing",
+		Example: `iris status
+iris status --rates`,
 		Long: `Asks a node over its admin socket: be the user the node runs as. Without flags it
 asks the only node there is. A flag that is not given is taken from the variable
-in brackets.`,
+in brackets.
+
+Counters go up from the start of the node, and what is sent each second is the
+mean since then; --rates looks twice, a second apart, and shows what was sent in
+between. Of a name that no program of the node uses it is not known which other
+nodes have members: that is shown as -. Counters that are 0 are left out, but with
+--json.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			raw, err := askNode(cmd.ErrOrStderr(), state, net, int(port))
+			ask := func() (json.RawMessage, error) { return askNode(cmd.ErrOrStderr(), state, net, int(port)) }
+			raw, err := ask()
 			if err != nil {
 				return err
+			}
+			if rates {
+				return showRates(cmd.OutOrStdout(), raw, ask, asJSON)
 			}
 			return showStatus(cmd.OutOrStdout(), raw, asJSON)
 		},
@@ -56,6 +65,7 @@ in brackets.`,
 	f.StringVar(&net, "net", "", "the `NAME` of its network")
 	f.Var(&port, "port", "TCP port of the node's relay")
 	f.StringVar(&state, "state", "", "`DIR` with the directories of nodes; default: this user's")
+	f.BoolVar(&rates, "rates", false, "show what is sent each second now")
 	f.BoolVar(&asJSON, "json", false, "write the node's answer as JSON")
 	nameEnvironment(f)
 	return cmd
@@ -92,11 +102,11 @@ func askNode(talk io.Writer, stateFlag, net string, port int) (json.RawMessage, 
 			stateFlag = " --state " + stateFlag
 		}
 		for _, n := range nodes {
-			var s node.Status
-			if err := json.Unmarshal(n.status, &s); err != nil {
-				return nil, fmt.Errorf("a node's answer: %w", err)
+			s, err := readStatus(n.status)
+			if err != nil {
+				return nil, err
 			}
-			fmt.Fprintf(talk, "iris status%s --port %-5d  # network %s\n", stateFlag, n.port, networkName(&s))
+			fmt.Fprintf(talk, "iris status%s --port %-5d  # network %s\n", stateFlag, n.port, networkName(s))
 		}
 		return nil, fmt.Errorf("%d nodes answer: choose one as above", len(nodes))
 	case err != nil:
@@ -154,67 +164,20 @@ func showStatus(w io.Writer, raw json.RawMessage, asJSON bool) error {
 		_, err := b.WriteTo(w)
 		return err
 	}
-	var s node.Status
-	if err := json.Unmarshal(raw, &s); err != nil {
-		return fmt.Errorf("a node's answer: %w", err)
+	s, err := readStatus(raw)
+	if err != nil {
+		return err
 	}
-	return writeTable(w, &s)
+	return writeTable(w, s, nil)
 }
 
-// writeTable writes s for people.
-func writeTable(w io.Writer, s *node.Status) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	row := func(cells ...any) {
-		texts := make([]string, len(cells))
-		for i, c := range cells {
-			texts[i] = fmt.Sprint(c)
-		}
-		fmt.Fprintln(t, strings.Join(texts, "\t"))
+// readStatus returns what a node has answered.
+func readStatus(raw json.RawMessage) (*node.Status, error) {
+	s := new(node.Status)
+	if err := json.Unmarshal(raw, s); err != nil {
+		return nil, fmt.Errorf("a node's answer: %w", err)
 	}
-	row("network", networkName(s))
-	row("relay", strings.Join(s.Relay, " "))
-	row("up", time.Since(s.Started).Truncate(time.Second))
-	row("process", fmt.Sprintf("%d, version %s", s.PID, s.Version))
-	row("programs", s.Programs)
-	row("tunnels", s.Tunnels)
-	row("memory", fmt.Sprintf("%s of %s hold payload", octets(s.Memory.Used), octets(s.Memory.Limit)))
-
-	row()
-	row("SENT BY PROGRAMS")
-	row("requests", s.Sent.Requests)
-	row("replies", s.Sent.Replies)
-	row("broadcasts", s.Sent.Broadcasts)
-	row("events", s.Sent.Events)
-	row("tunnels", s.Sent.Tunnels)
-
-	if len(s.Clusters) > 0 {
-		row()
-		row("CLUSTER", "MEMBERS", "LOAD")
-		for _, c := range s.Clusters {
-			row(printable(c.Name), c.Members, c.Load)
-		}
-	}
-	if len(s.Topics) > 0 {
-		row()
-		row("TOPIC", "SUBSCRIBERS")
-		for _, c := range s.Topics {
-			row(printable(c.Name), c.Members)
-		}
-	}
-	counts := func(title string, of map[string]uint64) {
-		names := slices.DeleteFunc(slices.Sorted(maps.Keys(of)), func(name string) bool { return of[name] == 0 })
-		if len(names) == 0 {
-			return
-		}
-		row()
-		row(title)
-		for _, name := range names {
-			row(printable(name), of[name])
-		}
-	}
-	counts("CONNECTIONS ENDED", s.Ended)
-	counts("DROPPED", s.Dropped)
-	return t.Flush()
+	return s, nil
 }
 
 // networkName names the network of a node for people.

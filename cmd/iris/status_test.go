@@ -14,49 +14,96 @@ func TestTableSaysWhatCounts(t *testing.T) {
 		Version:  "v1",
 		PID:      7,
 		Network:  "demo",
+		Node:     "0011223344556677aaaaaaaaaaaaaaaa",
+		State:    "active",
 		Started:  time.Now().Add(-90 * time.Second),
 		Relay:    []string{"127.0.0.1:55555", "[::1]:55555"},
+		Address:  []string{"192.0.2.1:14142"},
 		Programs: 3,
-		Tunnels:  1,
-		Clusters: []node.NameStatus{{Name: "echo", Members: 2, Load: 5}, {Name: "a b\x1b[31m\u202e", Members: 1}, {Name: " "}},
+		Tunnels:  2,
+		Abroad:   1,
+		Clusters: []node.NameStatus{{Name: "echo", Members: 2, Load: 5, Nodes: 3, Watched: true}, {Name: "a b\x1b[31m\u202e", Members: 1}, {Name: " "}},
 		Topics:   []node.NameStatus{{Name: "news", Members: 4}},
-		Memory:   node.MemoryStatus{Used: 1536, Limit: 96 << 20},
-		Sent:     node.SentStatus{Requests: 11, Replies: 12, Broadcasts: 13, Events: 14, Tunnels: 15},
-		Ended:    map[string]uint64{"orderly": 6, "lost": 0, "slow": 2},
-		Dropped:  map[string]uint64{"late replies": 0},
-	})
+		Peers: []node.PeerStatus{
+			{Node: "8899aabb000000000000000000000000", State: "active", Address: []string{"192.0.2.2:14142"}, Linked: true, Tunnels: 1},
+			{Node: "ccddeeff000000000000000000000000", State: "active", Via: "8899aabb000000000000000000000000", Silent: true},
+		},
+		Links: []node.LinkStatus{{Node: "8899aabb000000000000000000000000", Address: "192.0.2.2:14142", Dialled: true,
+			Since: time.Now().Add(-61 * time.Second), RTT: 0.25, Received: 2048, Sent: 512, Software: "iris v1", Key: 1,
+			Waiting: node.LaneStatus{Requests: 1024, Bulk: 1024}}},
+		Memory:  node.MemoryStatus{Used: 1536, Limit: 96 << 20},
+		Sent:    node.SentStatus{Requests: 9000, Replies: 12, Events: 14},
+		Ended:   map[string]uint64{"orderly": 6, "lost": 0, "slow": 2},
+		Dropped: map[string]uint64{"late replies": 0},
+		Refused: map[string]uint64{"knock_key": 4},
+		Keys:    []uint64{0, 1},
+	}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	const want = `network   demo
+node      0011223344556677aaaaaaaaaaaaaaaa, active
+address   192.0.2.1:14142
 relay     127.0.0.1:55555 [::1]:55555
 up        1m30s
 process   7, version v1
 programs  3
-tunnels   1
+tunnels   2, 1 of them to other nodes
 memory    1.5 KiB of 96 MiB hold payload
 
-SENT BY PROGRAMS
-requests    11
-replies     12
-broadcasts  13
-events      14
-tunnels     15
+SENT BY PROGRAMS  IN ALL  MEAN PER SECOND
+requests          9000    100
+replies           12      0.13
+broadcasts        0       0
+events            14      0.16
+tunnels           0       0
 
-CLUSTER              MEMBERS  LOAD
-echo                 2        5
-"a b\x1b[31m\u202e"  1        0
-" "                  0        0
+CLUSTER              MEMBERS  LOAD  OTHER NODES
+echo                 2        5     3
+"a b\x1b[31m\u202e"  1        0     -
+" "                  0        0     -
 
-TOPIC  SUBSCRIBERS
-news   4
+TOPIC  SUBSCRIBERS  OTHER NODES
+news   4            -
+
+OTHER NODE  STATE   LINK                        TUNNELS  ADDRESS
+8899aabb    active  yes                         1        192.0.2.2:14142
+ccddeeff    active  by way of 8899aabb, silent  0        -
+
+LINK TO   DIALLED             UP    ROUND TRIP  RECEIVED  SENT   WAITING  KEY  SOFTWARE
+8899aabb  at 192.0.2.2:14142  1m1s  0.25 ms     2 KiB     512 B  2 KiB    2    iris v1
 
 CONNECTIONS ENDED
 orderly  6
 slow     2
+
+REFUSED BETWEEN NODES
+knock_key  4
 `
 	if got := b.String(); got != want {
 		t.Errorf("the table is\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestRatesAreWhatWasSentBetweenTwoLooks(t *testing.T) {
+	since := time.Now()
+	before := &node.Status{Sent: node.SentStatus{Requests: 100, Events: 7}, Links: []node.LinkStatus{{Node: "a", Since: since, Received: 1000, Sent: 5}}}
+	now := &node.Status{Sent: node.SentStatus{Requests: 300, Events: 7}, Links: []node.LinkStatus{
+		{Node: "a", Since: since, Received: 3000, Sent: 5},
+		{Node: "b", Since: since, Sent: 50}, // a new one
+	}}
+	r := ratesOf(before, now, 2)
+	if r.Requests != 100 || r.Events != 0 || r.Links["a"] != (linkRate{1000, 0}) || r.Links["b"] != (linkRate{0, 25}) {
+		t.Errorf("the rates are %+v", r)
+	}
+	var b strings.Builder
+	if err := writeTable(&b, now, r); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"NOW PER SECOND\n", "\nrequests          300     100\n", "RECEIVED NOW  SENT NOW", " 1000 B/s ", " 25 B/s "} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("the table has no %q:\n%s", want, b.String())
+		}
 	}
 }
 
