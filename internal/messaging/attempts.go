@@ -109,7 +109,7 @@ func (p *Peer) canceled(b *queue.Batch, f *wire.Frame) error {
 	if err != nil {
 		return err
 	}
-	p.plane.post(note{canceled: p, number: m.Number})
+	p.plane.hint(note{canceled: p, number: m.Number})
 	return nil
 }
 

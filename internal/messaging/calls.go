@@ -253,7 +253,7 @@ func (t ticket) attempted(to attempt) bool {
 		return false
 	}
 	t.call.attempt = to
-	t.call.waits, t.call.busy, t.call.backed = false, false, 0
+	t.call.waits, t.call.busy = false, false
 	if to.peer == nil { // its queue gives the body back if need be
 		s.let(t.conn, t.call)
 	}

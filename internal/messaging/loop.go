@@ -131,6 +131,7 @@ func (p *Plane) Attend(now time.Time, b *queue.Batch, asks *Asks) {
 			names = append(names, name)
 		}
 	}
+	told := make(map[Absence]bool)
 	var canceled map[*Peer]map[uint64]bool
 	for _, n := range notes {
 		switch {
@@ -144,12 +145,13 @@ func (p *Plane) Attend(now time.Time, b *queue.Batch, asks *Asks) {
 		case n.roomy != nil:
 			p.mend(b, n.roomy, false)
 		case n.left != nil:
-			if i := p.names[n.key]; i != nil {
-				delete(i.nodes, n.left.ID)
-			}
+			p.drop(n.key, n.left)
 			asks.Left = append(asks.Left, Absence{n.key, n.left.ID})
 		case n.unwanted != nil:
-			asks.Unwanted = append(asks.Unwanted, Absence{n.key, n.unwanted.ID})
+			if a := (Absence{n.key, n.unwanted.ID}); !told[a] {
+				told[a] = true
+				asks.Unwanted = append(asks.Unwanted, a)
+			}
 		case n.canceled != nil:
 			if canceled == nil {
 				canceled = make(map[*Peer]map[uint64]bool)
@@ -310,9 +312,20 @@ func (p *Plane) Member(b *queue.Batch, m directory.Change, asks *Asks) {
 		if p.Peer(m.Node).linked() == nil {
 			asks.Wanted = append(asks.Wanted, m.Node)
 		}
-	} else if _, ok := i.nodes[m.Node]; ok {
-		delete(i.nodes, m.Node)
-		p.leaveNode(i, m.Name, p.Peer(m.Node))
+	} else {
+		p.drop(m.Name, p.Peer(m.Node))
+	}
+}
+
+// drop takes a node out of those with members of a name.
+func (p *Plane) drop(key wire.Name, peer *Peer) {
+	i := p.names[key]
+	if i == nil {
+		return
+	}
+	if _, ok := i.nodes[peer.ID]; ok {
+		delete(i.nodes, peer.ID)
+		p.leaveNode(i, key, peer)
 	}
 }
 
@@ -375,8 +388,8 @@ func (p *Plane) Confirmed(name wire.Name, asks *Asks) {
 
 // Nack answers a peer that misses numbers of a stream. Loop.
 func (p *Plane) Nack(b *queue.Batch, from ring.ID, m wire.Nack) {
-	if k := p.cell(m.Name); k.pub != nil {
-		k.pub.nack(b, p.Peer(from), m.From, m.To)
+	if k, peer := p.cell(m.Name), p.peers[from]; k.pub != nil && peer != nil {
+		k.pub.nack(b, peer, m.From, m.To)
 	}
 }
 
@@ -516,6 +529,12 @@ func (p *Plane) sweep(now time.Time, asks *Asks) {
 		asks.Unwatch = append(asks.Unwatch, key)
 		if kind == core.Cluster && cl != nil {
 			cl.watched.Store(false)
+			if cl.used.Load() { // by somebody who thought that it was watched
+				p.post(note{used: cl})
+			}
+		}
+		if pub != nil {
+			pub.rest()
 		}
 		p.prune(kind, i.name)
 	}
@@ -526,10 +545,20 @@ func (p *Plane) sweep(now time.Time, asks *Asks) {
 			asks.Wanted = append(asks.Wanted, peer.ID) // its link is not idle
 			continue
 		}
-		peer.seen.Lock()
-		peer.seen.shrink()
-		peer.seen.Unlock()
+		if !peer.shrink() && !p.member(peer) {
+			delete(p.peers, peer.ID)
+		}
 	}
+}
+
+// member reports whether any name in use has members on the peer.
+func (p *Plane) member(peer *Peer) bool {
+	for _, i := range p.names { //iris:unordered any
+		if _, ok := i.nodes[peer.ID]; ok {
+			return true
+		}
+	}
+	return false
 }
 
 func (p *Plane) sortedNames() []wire.Name {

@@ -79,6 +79,24 @@ func (p *Peer) use() {
 	}
 }
 
+// shrink gives memory back that the peer is not worth while it is idle. It reports
+// whether there is anything to be remembered of the peer: numbers that were used must
+// not be used again.
+func (p *Peer) shrink() bool {
+	p.mu.Lock()
+	p.open.shrink(p.plane.Budget)
+	known := p.open.next > 0
+	p.mu.Unlock()
+	p.seen.Lock()
+	p.seen.shrink()
+	known = known || p.seen.top > 0
+	p.seen.Unlock()
+	p.streams.mu.Lock()
+	known = known || len(p.streams.byName) > 0
+	p.streams.mu.Unlock()
+	return known || p.linked() != nil
+}
+
 func (p *Peer) rtt() time.Duration {
 	if l := p.linked(); l != nil {
 		return l.RTT()

@@ -325,6 +325,20 @@ const (
 	mostPause  = time.Second
 )
 
+// mostHints is how many notes may wait for the loop before hints are let go.
+const mostHints = 1 << 12
+
+// hint posts a note of something that is no matter if it is let go, as it must be
+// when another node sends more of it than the loop can take.
+func (p *Plane) hint(n note) {
+	p.mu.Lock()
+	many := len(p.notes) >= mostHints
+	p.mu.Unlock()
+	if !many {
+		p.post(n)
+	}
+}
+
 func (p *Plane) post(n note) {
 	p.mu.Lock()
 	p.notes = append(p.notes, n)

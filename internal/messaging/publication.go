@@ -266,6 +266,16 @@ func (p *publication) busy() bool {
 	return p.dirty
 }
 
+// rest frees what is kept, unless something is to be checked yet.
+func (p *publication) rest() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.dirty {
+		p.kept.drop()
+		p.kept.first = p.next
+	}
+}
+
 // close frees what is kept, and returns the number that the stream goes on with. It
 // reports false, and does nothing, when something is to be checked yet.
 func (p *publication) close() (next uint64, ok bool) {

@@ -6,6 +6,9 @@ import "github.com/project-iris/iris/internal/queue"
 // one message.
 const maxReplay = 1 << 20
 
+// recordCost is what a message counts for beside its body.
+const recordCost = 8
+
 // A replay is what a stream last published, by number. Bodies that are shared
 // with queues are so with it, others are copied.
 type replay struct {
@@ -31,7 +34,7 @@ func (r *replay) push(n uint64, load queue.Payload) {
 		r.first = n + 1
 		return
 	}
-	r.octets += len(load.Data)
+	r.octets += len(load.Data) + recordCost
 	for r.octets > maxReplay && r.first < n {
 		r.pop()
 	}
@@ -40,13 +43,13 @@ func (r *replay) push(n uint64, load queue.Payload) {
 // pop lets the oldest go.
 func (r *replay) pop() {
 	if len(r.large) > 0 && r.large[0].number == r.first {
-		r.octets -= len(r.large[0].body.Bytes())
+		r.octets -= len(r.large[0].body.Bytes()) + recordCost
 		r.large[0].body.Release()
 		r.large[0] = sharedBody{}
 		r.large = r.large[1:]
 	} else {
 		_, body := r.small.First()
-		r.octets -= len(body)
+		r.octets -= len(body) + recordCost
 		r.small.Pop()
 	}
 	r.first++

@@ -195,6 +195,14 @@ func (t *table) reserve(budget *queue.Budget) bool {
 	return true
 }
 
+// shrink gives the memory of an empty table back.
+func (t *table) shrink(budget *queue.Budget) {
+	if t.live == 0 {
+		budget.Give(len(t.ring) * slotCost)
+		t.ring, t.old = nil, nil
+	}
+}
+
 func (t *table) find(id uint64) (grant, bool) {
 	if len(t.ring) > 0 {
 		if s := &t.ring[id&uint64(len(t.ring)-1)]; s.used && s.id == id {

@@ -53,6 +53,11 @@ type heldBack struct {
 	body     []byte
 }
 
+// heldCost is what one is charged beside its body.
+const heldCost = 64
+
+func (h *heldBack) size() int { return len(h.body) + heldCost }
+
 // publish takes a PUBLISH of the peer's.
 func (p *Peer) publish(now time.Time, b *queue.Batch, f *wire.Frame) error {
 	h, body, err := wire.ParsePublishHead(f.Body)
@@ -69,7 +74,7 @@ func (p *Peer) publish(now time.Time, b *queue.Batch, f *wire.Frame) error {
 		if st != nil {
 			st.vacant = true
 		}
-		p.plane.post(note{unwanted: p, key: f.Name})
+		p.plane.hint(note{unwanted: p, key: f.Name})
 		return nil
 	}
 	switch {
@@ -79,6 +84,7 @@ func (p *Peer) publish(now time.Time, b *queue.Batch, f *wire.Frame) error {
 	case st.known && h.Number == st.next:
 		pub.arrive(b, p.plane, topic, body)
 		st.next++
+		st.vacant = false
 		p.release(now, b, st, pub, topic)
 	case st.known && h.Number < st.next:
 		p.plane.Drops.Doubled.Add(1)
@@ -172,14 +178,13 @@ func (p *Peer) holdBack(now time.Time, b *queue.Batch, st *stream, h heldBack) {
 	if len(st.held) == 0 {
 		st.progress = now
 		p.streams.held = append(p.streams.held, st)
-		p.plane.holding.Add(1)
-		if p.plane.holding.Load() == 1 {
+		if p.plane.holding.Add(1) == 1 {
 			p.plane.wake()
 		}
 	}
 	st.held = slices.Insert(st.held, i, h)
-	st.octets += len(h.body)
-	p.plane.Budget.Force(len(h.body))
+	st.octets += h.size()
+	p.plane.Budget.Force(h.size())
 	pub, topic := p.plane.publication(st.name)
 	if st.known {
 		p.release(now, b, st, pub, topic)
@@ -187,7 +192,7 @@ func (p *Peer) holdBack(now time.Time, b *queue.Batch, st *stream, h heldBack) {
 	if len(st.held) == 0 {
 		return
 	}
-	if st.octets > maxHoldBack+len(h.body) || p.plane.Budget.Scarce() {
+	if st.octets > maxHoldBack+h.size() || p.plane.Budget.Scarce() {
 		p.giveUp(now, b, st, &p.plane.Drops.HeldBack)
 		return
 	}
@@ -235,8 +240,8 @@ func (p *Peer) release(now time.Time, b *queue.Batch, st *stream, pub *publicati
 			break
 		}
 		n++
-		st.octets -= len(h.body)
-		p.plane.Budget.Give(len(h.body))
+		st.octets -= h.size()
+		p.plane.Budget.Give(h.size())
 		switch {
 		case h.to < st.next:
 			continue // it came again meanwhile
@@ -291,11 +296,11 @@ func (p *Peer) resume(now time.Time) {
 func (p *Peer) sweep(now time.Time, b *queue.Batch) {
 	p.streams.mu.Lock()
 	defer p.streams.mu.Unlock()
-	if p.linked() == nil && !p.gone.Load() {
-		return // there is nobody to ask until there is a link again
-	}
 	limit, cause := holdTime, &p.plane.Drops.Waited
-	if p.gone.Load() {
+	if p.linked() == nil {
+		if !p.gone.Load() {
+			return // there is nobody to ask until there is a link again
+		}
 		limit, cause = goneTime, &p.plane.Drops.PublisherGone
 	}
 	for _, st := range slices.Clone(p.streams.held) {
@@ -323,8 +328,9 @@ func (p *Peer) forget(now time.Time) {
 	s := &p.streams
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	gone := p.gone.Load() && p.linked() == nil
 	for name, st := range s.byName { //iris:unordered each by itself
-		if len(st.held) == 0 && (st.vacant || p.gone.Load()) && now.Sub(st.used) > streamIdle {
+		if len(st.held) == 0 && (st.vacant || gone) && now.Sub(st.used) > streamIdle {
 			delete(s.byName, name)
 			p.plane.streams.Add(-1)
 			p.plane.Budget.Give(streamMinimum)
