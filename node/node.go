@@ -120,12 +120,12 @@ func (n *Node) Start() error {
 	if !n.up.CompareAndSwap(false, true) {
 		return errors.New("node was started before")
 	}
+	n.running.Go(n.control) // first: Close asks it to leave the network
+	n.running.Go(n.drive)
 	if err := n.listen(); err != nil {
 		n.Close()
 		return err
 	}
-	n.running.Go(n.control)
-	n.running.Go(n.drive)
 	if n.network != nil {
 		n.network.start()
 	}
