@@ -143,7 +143,7 @@ func (p *Plane) Attend(now time.Time, b *queue.Batch, asks *Asks) {
 			p.watch(now, core.Kind(n.pub.key.Kind), n.pub.name, asks)
 			asks.Published = append(asks.Published, n.pub.key)
 		case n.roomy != nil:
-			p.mend(b, n.roomy, false)
+			p.goOn(now, b, n.roomy)
 		case n.left != nil:
 			p.drop(n.key, n.left)
 			asks.Left = append(asks.Left, Absence{n.key, n.left.ID})
@@ -457,8 +457,11 @@ func (p *Plane) Next(now time.Time) (time.Time, bool) {
 			sooner(w.at)
 		}
 	}
-	if p.holding.Load() > 0 {
-		sooner(now.Add(streamSweep))
+	if p.lookAt.IsZero() && (p.holding.Load() > 0 || p.short.Load()) {
+		p.lookAt = now.Add(streamSweep)
+	}
+	if !p.lookAt.IsZero() {
+		sooner(p.lookAt)
 	}
 	if p.network != "" && len(p.names)+len(p.peers) > 0 {
 		sooner(p.swept.Add(interestIdle / 4))
@@ -479,9 +482,14 @@ func (p *Plane) Advance(now time.Time, b *queue.Batch, asks *Asks) {
 	for _, name := range due {
 		p.unpark(now, b, name)
 	}
-	if p.holding.Load() > 0 {
+	if !p.lookAt.IsZero() && !now.Before(p.lookAt) {
+		p.lookAt = time.Time{}
+		p.short.Store(false)
 		for _, peer := range p.sortedPeers() {
 			peer.sweep(now, b)
+			if peer.short.Swap(false) {
+				p.goOn(now, b, peer)
+			}
 		}
 	}
 	if p.network != "" && !now.Before(p.swept.Add(interestIdle/4)) {

@@ -44,6 +44,7 @@ type wires struct {
 	first    uint64 // position of queued[0]
 	next     uint64
 	full     bool // refuses
+	scarce   bool // the same, for want of memory
 }
 
 type flight struct {
@@ -103,6 +104,9 @@ func (w *wires) Send(b *queue.Batch, _ wire.Lane, f *wire.Frame, head []byte, p 
 	}
 	if w.full {
 		return 0, queue.ErrFull
+	}
+	if w.scarce {
+		return 0, queue.ErrMemory
 	}
 	data := f.AppendHead(nil, len(head)+len(p.Data))
 	data = append(append(data, head...), p.Data...)

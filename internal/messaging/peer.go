@@ -48,8 +48,12 @@ type Peer struct {
 	last atomic.Int64 // when it last answered
 	used atomic.Bool  // since the loop looked last
 
+	// short is set when the link took something not, and may not say when it will.
+	short atomic.Bool
+
 	mu    sync.Mutex
-	open  table // attempts at members there, by number
+	open  table    // attempts at members there, by number
+	late  []uint64 // those that are to be sent again and could not be yet
 	frame wire.Frame
 	head  [64]byte
 
@@ -288,9 +292,7 @@ func (p *Plane) LinkUp(now time.Time, b *queue.Batch, id ring.ID, l Link) *Peer 
 	open := peer.open.numbered(nil)
 	peer.mu.Unlock()
 	tick := p.Timers.Tick(now)
-	for _, o := range open {
-		peer.again(b, l, o, tick)
-	}
+	peer.resend(b, l, open, tick)
 	peer.link.Store(&l)
 	p.reach(peer)
 	p.mend(b, peer, true)
@@ -299,8 +301,49 @@ func (p *Plane) LinkUp(now time.Time, b *queue.Batch, id ring.ID, l Link) *Peer 
 	return peer
 }
 
+// resend sends open attempts once more: those that will not go go later.
+func (p *Peer) resend(b *queue.Batch, l Link, open []numbered, tick int64) {
+	var late []uint64
+	for _, o := range open {
+		if len(late) > 0 || p.again(b, l, o, tick) != nil {
+			late = append(late, o.id)
+		}
+	}
+	p.mu.Lock()
+	p.late = late
+	p.mu.Unlock()
+	if len(late) > 0 {
+		p.runShort()
+	}
+}
+
+// runShort has the loop look in a moment whether the link takes more.
+func (p *Peer) runShort() {
+	p.short.Store(true)
+	if !p.plane.short.Swap(true) {
+		p.plane.wake()
+	}
+}
+
+// goOn sends what the link to a peer did not take. Loop.
+func (p *Plane) goOn(now time.Time, b *queue.Batch, peer *Peer) {
+	peer.mu.Lock()
+	var open []numbered
+	for _, n := range peer.late {
+		if g, ok := peer.open.find(n); ok {
+			open = append(open, numbered{g, n})
+		}
+	}
+	peer.late = nil
+	peer.mu.Unlock()
+	if l := peer.linked(); l != nil && len(open) > 0 {
+		peer.resend(b, l, open, p.Timers.Tick(now))
+	}
+	p.mend(b, peer, false)
+}
+
 // again sends an open attempt once more.
-func (p *Peer) again(b *queue.Batch, l Link, o numbered, tick int64) {
+func (p *Peer) again(b *queue.Batch, l Link, o numbered, tick int64) error {
 	var body []byte
 	var life uint32
 	var timeout uint64
@@ -315,9 +358,10 @@ func (p *Peer) again(b *queue.Batch, l Link, o numbered, tick int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if _, ok := p.open.find(o.id); !ok || !held {
-		return // answered meanwhile, or it cannot be: its deadline tells
+		return nil // answered meanwhile, or it cannot be: its deadline tells
 	}
-	p.request(b, l, o.grant, o.id, body, life, timeout)
+	_, err := p.request(b, l, o.grant, o.id, body, life, timeout)
+	return err
 }
 
 // LinkDown says that the link to the peer is lost. What provably never left is
@@ -332,6 +376,7 @@ func (p *Plane) LinkDown(now time.Time, b *queue.Batch, id ring.ID, l Link) {
 	peer.mu.Lock()
 	open := peer.open.numbered(nil)
 	peer.open.outlive()
+	peer.late = nil // the next link is sent all
 	peer.mu.Unlock()
 	for _, o := range open {
 		if !o.left && l.Unwritten(o.lane(), o.pos) {

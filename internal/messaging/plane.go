@@ -39,6 +39,7 @@ type Plane struct {
 	draining atomic.Bool
 	streams  atomic.Int64 // of all peers
 	holding  atomic.Int64 // those that hold something back
+	short    atomic.Bool  // some peer is
 
 	mu    sync.Mutex
 	notes []note // for the loop
@@ -61,6 +62,7 @@ type Plane struct {
 	waiting map[string]*waiting // tickets parked for clusters without a member
 	gone    Totals              // of connections that are closed
 	swept   time.Time
+	lookAt  time.Time // when streams and peers that wait for something are looked at; zero: none do
 	retryAt time.Time // when calls that were refused are tried again; zero: none wait so
 }
 

@@ -130,7 +130,7 @@ func (p *publication) send(b *queue.Batch, t *target, n uint64, flags wire.Flags
 	t.peer.use()
 	p.frame = wire.Frame{Type: wire.TypePublish, Flags: wire.Named | flags, Name: p.key}
 	_, err := l.Send(b, wire.Publications, &p.frame, wire.PublishHead{Number: n}.AppendBody(p.head[:0]), load)
-	return err == nil
+	return t.peer.took(err)
 }
 
 // say sends a frame without payload.
@@ -141,6 +141,15 @@ func (p *publication) say(b *queue.Batch, t *target, typ wire.Type, flags wire.F
 	}
 	p.frame = wire.Frame{Type: typ, Flags: wire.Named | flags, Name: p.key}
 	_, err := l.Send(b, wire.Publications, &p.frame, body, queue.Payload{})
+	return t.peer.took(err)
+}
+
+// took reports whether the link took a message. One that is full says when it has
+// room, but nobody says when there is memory.
+func (p *Peer) took(err error) bool {
+	if err == queue.ErrMemory {
+		p.runShort()
+	}
 	return err == nil
 }
 

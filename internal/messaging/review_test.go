@@ -303,3 +303,51 @@ func TestNodesThatWereOnlyToldOfAreForgotten(t *testing.T) {
 		t.Errorf("%d peers are known", n)
 	}
 }
+
+// A link that refused a message for want of memory, with nothing in it, is tried again
+// though nobody says that it has room.
+func TestStreamGoesOnWhenThereIsMemoryAgain(t *testing.T) {
+	net := newNetwork(t, 2)
+	a, b := net.nodes[0], net.nodes[1]
+	m := b.member(core.Topic, "news")
+	c := a.client()
+	c.Publish(net.now, &a.b, []byte("news"), []byte("1"))
+	net.run()
+	a.links[b].scarce = true
+	c.Publish(net.now, &a.b, []byte("news"), []byte("2"))
+	net.run()
+	a.links[b].scarce = false
+	net.pass(time.Second)
+	a.expect(m, delivery{what: "event", body: "news:1"}, delivery{what: "event", body: "news:2"})
+}
+
+// Attempts that a new link had no room for go when it has some.
+func TestAttemptsThatANewLinkRefusedGoLater(t *testing.T) {
+	net := newNetwork(t, 2)
+	a, b := net.nodes[0], net.nodes[1]
+	m := b.member(core.Cluster, "echo")
+	c := a.client()
+	a.request(c, 1, "echo", "patient", 5000)
+	a.links[b].write(1 << 30)
+	net.cut(a, b) // it is lost on its way
+	ab, ba := &wires{from: a, to: b, full: true}, &wires{from: b, to: a}
+	a.links[b], b.links[a] = ab, ba
+	a.plane.LinkUp(net.now, &a.b, b.id, ab)
+	b.plane.LinkUp(net.now, &b.b, a.id, ba)
+	net.run()
+	ab.full = false
+	net.pass(time.Second)
+	a.expect(m, handed(0, "patient", 5000))
+}
+
+// A loop that is busy looks after streams no later than one that is not.
+func TestBusyLoopPutsNothingOff(t *testing.T) {
+	net := newNetwork(t, 2)
+	a, b := net.nodes[0], net.nodes[1]
+	b.member(core.Topic, "news")
+	b.receive(a, published(b.plane.Key(core.Topic, "news"), 5, ""))
+	first, _ := b.plane.Next(net.now)
+	if again, ok := b.plane.Next(net.now.Add(10 * time.Millisecond)); !ok || again.After(first) {
+		t.Errorf("it is to look at %v, and a turn later at %v", first, again)
+	}
+}
