@@ -97,7 +97,8 @@ type Config struct {
 // Core is the control plane's state.
 type Core struct {
 	Config
-	Lost uint64 // control messages for nodes that cannot be reached
+	Lost      uint64 // control messages for nodes that cannot be reached
+	Forwarded uint64 // those of others that were handed on
 
 	conns map[Conn]*conn
 	names map[title]int // members of this node

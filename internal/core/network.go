@@ -89,6 +89,7 @@ func (c *Core) forward(from ring.ID, f *wire.Frame, m wire.Message, out *Output)
 		c.Lost++
 		return
 	}
+	c.Forwarded++
 	out.Send = append(out.Send, Send{To: via, Origin: f.Origin, Target: f.Target, Hops: f.Hops - 1, Msg: m})
 }
 
