@@ -2,14 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
+	"crypto/ed25519"
+	"crypto/rand"
 	"fmt"
-	"io"
-	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,25 +15,38 @@ import (
 	"github.com/project-iris/iris/node"
 )
 
-// demoTime bounds each step of the demo. It is far more than any needs.
-const demoTime = 10 * time.Second
+const (
+	// demoTime bounds each step of the demo. It is far more than any needs.
+	demoTime = 10 * time.Second
+
+	// demoWork is how long a greeter works on a request of those that are many at
+	// once: so long that it is worth while to ask another node.
+	demoWork = 5 * time.Millisecond
+
+	// demoPatience is the timeout of the requests that a node is killed under.
+	demoPatience = 2 * time.Second
+)
 
 func newDemoCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     "demo",
-		Short:   "Show the four primitives at work",
+		Short:   "Show three nodes and the four primitives at work",
 		Example: "iris demo",
-		Long: `Starts a node on a free port of loopback and programs that attach to it, all in
-one process. They send each other a request, a broadcast, an event and messages
-through a tunnel, by name. What is shown was measured or counted: the times by
-the program that sent, the figures at the end by the node.
+		Long: `Starts three nodes of one encrypted network on free ports of loopback and programs
+that attach to them, all in one process, as if they were three hosts. The programs
+send each other requests, a broadcast, an event and messages through a tunnel, by
+name. Then one node is killed, as a crash would, under requests: those that it had
+in hand are lost and counted, all others are answered by who is left.
 
-Nothing leaves this host, and nothing is left behind.`,
+What is shown was measured or counted: the times by the program that sent, the
+figures at the end by the nodes. Nothing leaves this host, and nothing is left
+behind.`,
 		Args:              noArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d := &demo{show: showDemo(cmd.OutOrStdout(), asJSON)}
+			d := &demo{show: showDemo(cmd.OutOrStdout(), asJSON), at: map[string]int{}, heard: make(chan demoAnswer, 16)}
+			defer d.close()
 			return d.run(cmd.Context())
 		},
 	}
@@ -46,8 +56,14 @@ Nothing leaves this host, and nothing is left behind.`,
 
 // A demo is one performance.
 type demo struct {
-	config iris.Config
-	show   func(demoStep) error
+	show     func(demoStep) error
+	key      ed25519.PrivateKey
+	nodes    []*node.Node
+	programs []*iris.Client
+	at       map[string]int // programs by name: their nodes, from 1
+	heard    chan demoAnswer
+	dora     *iris.Client // the client
+	greeters []*iris.Client
 }
 
 // A demoStep is what one step showed.
@@ -61,9 +77,10 @@ type demoStep struct {
 	Counters map[string]uint64 `json:"counters,omitempty"`
 }
 
-// A demoAnswer is what one program made of what was sent.
+// A demoAnswer is what one program, or node, made of what was sent.
 type demoAnswer struct {
 	By   string `json:"by"`
+	Node int    `json:"node,omitempty"` // that the program is attached to
 	Text string `json:"text"`
 }
 
@@ -73,12 +90,16 @@ type demoMember struct {
 	heard chan<- demoAnswer
 }
 
+// HandleRequest works for a while on what is sent many times at once.
 func (m demoMember) HandleRequest(_ context.Context, body []byte) ([]byte, error) {
+	if string(body) == everybody {
+		time.Sleep(demoWork)
+	}
 	return fmt.Appendf(nil, "%s: hello, %s", m.name, body), nil
 }
 
 func (m demoMember) HandleBroadcast(_ context.Context, msg []byte) {
-	m.heard <- demoAnswer{m.name, string(msg)}
+	m.heard <- demoAnswer{By: m.name, Text: string(msg)}
 }
 
 func (m demoMember) HandleTunnel(ctx context.Context, t *iris.Tunnel) {
@@ -91,256 +112,113 @@ func (m demoMember) HandleTunnel(ctx context.Context, t *iris.Tunnel) {
 }
 
 func (d *demo) run(ctx context.Context) error {
-	n, err := node.New(node.Config{Dev: true})
-	if err != nil {
-		return err
-	}
-	if err := n.Start(); err != nil {
-		return err
-	}
-	defer n.Close()
-	s, err := n.Status()
-	if err != nil {
-		return err
-	}
-	d.config.Address = s.Relay[0]
-
-	heard := make(chan demoAnswer, 16)
-	var programs []*iris.Client
-	defer func() {
-		for _, p := range programs {
-			p.Close()
-		}
-	}()
-	for _, name := range []string{"anna", "bert", "cleo"} {
-		p, err := d.config.Register(ctx, "greeters", demoMember{name, heard})
+	for _, step := range []func(context.Context) error{
+		d.start, d.join, d.request, d.balance, d.broadcast, d.publish, d.tunnel, d.kill, d.goOn, d.sum,
+	} {
+		ctx, cancel := context.WithTimeout(ctx, demoTime)
+		err := step(ctx)
+		cancel()
 		if err != nil {
 			return err
 		}
-		programs = append(programs, p)
 	}
-	client, err := d.config.Connect(ctx)
-	if err != nil {
-		return err
-	}
-	programs = append(programs, client)
-	if err := d.show(demoStep{Step: "start", To: d.config.Address, Answers: []demoAnswer{
-		{"a node", "with its relay on " + strings.Join(s.Relay, " and ")},
-		{"anna, bert and cleo", `registered as members of cluster "greeters"`},
-		{"dora", "attached as a client"},
-	}}); err != nil {
-		return err
-	}
-	for _, step := range []func(context.Context, *iris.Client, <-chan demoAnswer) error{d.request, d.balance, d.broadcast} {
-		if err := step(ctx, client, heard); err != nil {
-			return err
-		}
-	}
-	if err := d.publish(ctx, client, programs[:2]); err != nil {
-		return err
-	}
-	if err := d.tunnel(ctx, client); err != nil {
-		return err
-	}
-	return d.sum(n)
+	return nil
 }
 
-func (d *demo) request(ctx context.Context, client *iris.Client, _ <-chan demoAnswer) error {
-	ctx, cancel := context.WithTimeout(ctx, demoTime)
-	defer cancel()
-	const sent = "world"
-	start := time.Now()
-	reply, err := client.Request(ctx, "greeters", []byte(sent))
-	took := time.Since(start)
-	if err != nil {
-		return err
+func (d *demo) close() {
+	for _, p := range d.programs {
+		p.Close()
 	}
-	by, text, ok := strings.Cut(string(reply), ": ")
-	if !ok || text != "hello, "+sent {
-		return fmt.Errorf("a request with %q was answered %q", sent, reply)
+	for _, n := range d.nodes {
+		n.Close()
 	}
-	return d.show(demoStep{Step: "request", From: "dora", To: "one of greeters", Sent: sent, Answers: []demoAnswer{{by, text}}, Took: milliseconds(took)})
 }
 
-// balance has many requests under way at once and shows who answered how many.
-func (d *demo) balance(ctx context.Context, client *iris.Client, _ <-chan demoAnswer) error {
-	const requests = 300
-	ctx, cancel := context.WithTimeout(ctx, demoTime)
-	defer cancel()
-	type answer struct {
-		by  string
-		err error
+// start starts the nodes, each joined to the first, and the programs.
+func (d *demo) start(ctx context.Context) (err error) {
+	if _, d.key, err = ed25519.GenerateKey(rand.Reader); err != nil {
+		return err
 	}
-	answers := make(chan answer, requests)
-	start := time.Now()
-	for range requests {
-		if err := client.RequestAsync(ctx, "greeters", []byte("all"), func(reply []byte, err error) {
-			by, _, _ := strings.Cut(string(reply), ": ")
-			answers <- answer{by, err}
-		}); err != nil {
+	step := demoStep{Step: "start"}
+	for i := range 3 {
+		s, err := d.startNode(step.To)
+		if err != nil {
 			return err
 		}
-	}
-	shares := map[string]int{}
-	for range requests {
-		a := <-answers
-		if a.err != nil {
-			return a.err
+		if i == 0 {
+			step.To = s.Address[0]
 		}
-		shares[a.by]++
+		step.Answers = append(step.Answers, demoAnswer{fmt.Sprintf("node %d", i+1), i + 1, "is " + short(s.Node) + ", for nodes at " + s.Address[0] + ", for programs at " + s.Relay[0]})
 	}
-	took := time.Since(start)
-	step := demoStep{Step: "balance", From: "dora", To: "greeters", Sent: fmt.Sprintf("%d requests at once", requests), Took: milliseconds(took)}
-	for _, by := range slices.Sorted(maps.Keys(shares)) {
-		step.Answers = append(step.Answers, demoAnswer{by, fmt.Sprintf("answered %d of them", shares[by])})
+	for i, name := range []string{"anna", "bert", "cleo"} {
+		p, err := d.attach(ctx, name, i+1, "greeters")
+		if err != nil {
+			return err
+		}
+		d.greeters = append(d.greeters, p)
+		step.Answers = append(step.Answers, demoAnswer{name, i + 1, `registered as a member of cluster "greeters"`})
 	}
+	if _, err = d.attach(ctx, "emma", 3, "archive"); err != nil {
+		return err
+	}
+	if d.dora, err = d.attach(ctx, "dora", 1, ""); err != nil {
+		return err
+	}
+	step.Answers = append(step.Answers, demoAnswer{"emma", 3, `registered as the member of cluster "archive"`}, demoAnswer{"dora", 1, "attached as a client"})
 	return d.show(step)
 }
 
-func (d *demo) broadcast(ctx context.Context, client *iris.Client, heard <-chan demoAnswer) error {
-	ctx, cancel := context.WithTimeout(ctx, demoTime)
-	defer cancel()
-	const sent = "tea is ready"
-	start := time.Now()
-	if err := client.Broadcast(ctx, "greeters", []byte(sent)); err != nil {
-		return err
+// startNode starts a node that is joined to the one at peer; empty: it is the first.
+func (d *demo) startNode(peer string) (*node.Status, error) {
+	c := node.Config{Network: "demo", Key: d.key, Listen: "127.0.0.1:0", Version: versionText()}
+	if peer != "" {
+		c.Peers = []string{peer}
 	}
-	answers, err := gather(ctx, heard, 3, sent)
+	n, err := startOnce(c)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return d.show(demoStep{Step: "broadcast", From: "dora", To: "every one of greeters", Sent: sent, Answers: answers, Took: milliseconds(time.Since(start))})
+	d.nodes = append(d.nodes, n)
+	return n.Status()
 }
 
-// gather waits for n programs to hear sent.
-func gather(ctx context.Context, heard <-chan demoAnswer, n int, sent string) (answers []demoAnswer, err error) {
-	for range n {
-		select {
-		case a := <-heard:
-			if a.Text != sent {
-				return nil, fmt.Errorf("%s heard %q where %q was sent", a.By, a.Text, sent)
-			}
-			answers = append(answers, demoAnswer{a.By, "heard it"})
-		case <-ctx.Done():
-			return nil, fmt.Errorf("%d of %d programs heard %q: %w", len(answers), n, sent, iris.ErrTimeout)
-		}
+// attach attaches a program to a node, as a member of the cluster unless that is
+// empty.
+func (d *demo) attach(ctx context.Context, name string, at int, cluster string) (*iris.Client, error) {
+	s, err := d.nodes[at-1].Status()
+	if err != nil {
+		return nil, err
 	}
-	slices.SortFunc(answers, func(a, b demoAnswer) int { return strings.Compare(a.By, b.By) })
-	return answers, nil
+	config := iris.Config{Address: s.Relay[0]}
+	p := (*iris.Client)(nil)
+	if cluster == "" {
+		p, err = config.Connect(ctx)
+	} else {
+		p, err = config.Register(ctx, cluster, demoMember{name, d.heard})
+	}
+	if err == nil {
+		d.programs = append(d.programs, p)
+		d.at[name] = at
+	}
+	return p, err
 }
 
-func (d *demo) publish(ctx context.Context, client *iris.Client, subscribers []*iris.Client) error {
-	ctx, cancel := context.WithTimeout(ctx, demoTime)
-	defer cancel()
-	heard := make(chan demoAnswer, 16)
-	for i, s := range subscribers {
-		by := []string{"anna", "bert"}[i]
-		if _, err := s.Subscribe(ctx, "weather", func(_ context.Context, event []byte) { heard <- demoAnswer{by, string(event)} }); err != nil {
+// until asks the node for its status until it is as wanted.
+func until(ctx context.Context, n *node.Node, wanted func(*node.Status) bool) error {
+	for {
+		s, err := n.Status()
+		if err != nil || wanted(s) {
 			return err
 		}
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("node %s has not come so far: %w", short(s.Node), iris.ErrTimeout)
+		}
 	}
-	const sent = "rain from the west"
-	start := time.Now()
-	if err := client.Publish(ctx, "weather", []byte(sent)); err != nil {
-		return err
-	}
-	answers, err := gather(ctx, heard, len(subscribers), sent)
-	if err != nil {
-		return err
-	}
-	return d.show(demoStep{Step: "publish", From: "dora", To: "subscribers of weather", Sent: sent, Answers: answers, Took: milliseconds(time.Since(start))})
 }
 
-func (d *demo) tunnel(ctx context.Context, client *iris.Client) error {
-	ctx, cancel := context.WithTimeout(ctx, demoTime)
-	defer cancel()
-	start := time.Now()
-	t, err := client.Tunnel(ctx, "greeters")
-	if err != nil {
-		return err
-	}
-	defer t.Close()
-	sent := []string{"one", "two", "three"}
-	for _, word := range sent {
-		if err := t.Send(ctx, []byte(word)); err != nil {
-			return fmt.Errorf("tunnel: %w", err)
-		}
-	}
-	var answers []demoAnswer
-	for _, word := range sent {
-		msg, err := t.Recv(ctx)
-		if err != nil {
-			return fmt.Errorf("tunnel: %w", err)
-		}
-		by, text, _ := strings.Cut(string(msg), ": ")
-		if text != strings.ToUpper(word) {
-			return fmt.Errorf("a tunnel gave back %q for %q", text, word)
-		}
-		answers = append(answers, demoAnswer{by, text})
-	}
-	took := time.Since(start)
-	if err := t.Close(); err != nil {
-		return err
-	}
-	return d.show(demoStep{Step: "tunnel", From: "dora", To: "one of greeters", Sent: strings.Join(sent, ", "), Answers: answers, Took: milliseconds(took)})
-}
-
-// sum shows what the node has counted.
-func (d *demo) sum(n *node.Node) error {
-	s, err := n.Status()
-	if err != nil {
-		return err
-	}
-	var dropped uint64
-	for _, n := range s.Dropped {
-		dropped += n
-	}
-	if dropped > 0 {
-		return errors.New("the node dropped something, which no step of the demo makes it do: please report that")
-	}
-	return d.show(demoStep{Step: "counted", Counters: map[string]uint64{
-		"programs":   uint64(s.Programs),
-		"requests":   s.Sent.Requests,
-		"replies":    s.Sent.Replies,
-		"broadcasts": s.Sent.Broadcasts,
-		"events":     s.Sent.Events,
-		"tunnels":    s.Sent.Tunnels,
-		"dropped":    dropped,
-	}})
-}
-
-// showDemo returns what writes the steps to w, for machines or for people.
-func showDemo(w io.Writer, asJSON bool) func(demoStep) error {
-	if asJSON {
-		encoder := json.NewEncoder(w)
-		return func(s demoStep) error { return encoder.Encode(s) }
-	}
-	var once sync.Once
-	return func(s demoStep) error {
-		var b strings.Builder
-		once.Do(func() {
-			b.WriteString("Iris: programs that address each other by name, through the node of their host.\n")
-		})
-		b.WriteByte('\n')
-		switch {
-		case s.Step == "start":
-			for _, a := range s.Answers {
-				fmt.Fprintf(&b, "  %s: %s\n", a.By, a.Text)
-			}
-		case s.Counters != nil:
-			b.WriteString("The node has counted:\n")
-			for _, name := range []string{"programs", "requests", "replies", "broadcasts", "events", "tunnels", "dropped"} {
-				fmt.Fprintf(&b, "  %-11s %d\n", name, s.Counters[name])
-			}
-			b.WriteString("\nEverything was answered. Next: \"iris node --dev\" keeps a node running for programs of your own.\n")
-		default:
-			fmt.Fprintf(&b, "%-10s %s to %s: %s\n", s.Step, s.From, s.To, s.Sent)
-			for _, a := range s.Answers {
-				fmt.Fprintf(&b, "  %8s %s\n", a.By, a.Text)
-			}
-			fmt.Fprintf(&b, "  %8s after %.2f ms\n", "", s.Took)
-		}
-		_, err := io.WriteString(w, b.String())
-		return err
-	}
+// linked reports whether a node is linked to so many others, and knows no more.
+func linked(s *node.Status, others int) bool {
+	return s.State == "active" && len(s.Peers) == others && !slices.ContainsFunc(s.Peers, func(p node.PeerStatus) bool { return !p.Linked || p.State != "active" })
 }
