@@ -52,14 +52,14 @@ type Peer struct {
 	short atomic.Bool
 
 	mu    sync.Mutex
-	open  table    // attempts at members there, by number
+	open  open     // attempts at members there, by number
 	late  []uint64 // those that are to be sent again and could not be yet
 	frame wire.Frame
 	head  [64]byte
 
 	seen struct {
 		sync.Mutex
-		window
+		windows
 	}
 
 	streams streams
@@ -89,11 +89,11 @@ func (p *Peer) use() {
 func (p *Peer) shrink() bool {
 	p.mu.Lock()
 	p.open.shrink(p.plane.Budget)
-	known := p.open.next > 0
+	known := p.open.used()
 	p.mu.Unlock()
 	p.seen.Lock()
 	p.seen.shrink()
-	known = known || p.seen.top > 0
+	known = known || p.seen.used()
 	p.seen.Unlock()
 	p.streams.mu.Lock()
 	known = known || len(p.streams.byName) > 0
@@ -130,15 +130,15 @@ func (p *Peer) hand(now time.Time, b *queue.Batch, t ticket, cl *cluster, body [
 	p.use()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.open.reserve(p.plane.Budget) {
+	g := grant{ticket: t, cluster: cl, at: p.plane.nanos(now), bulk: len(body) > wire.MaxBody-len(p.head)}
+	number, ok := p.open.reserve(p.plane.Budget, g.bulk)
+	if !ok {
 		return 0, queue.ErrMemory
 	}
-	g := grant{ticket: t, cluster: cl, at: p.plane.nanos(now), bulk: len(body) > wire.MaxBody-len(p.head)}
-	number = p.open.next
 	if g.pos, err = p.request(b, l, g, number, body, life, timeout); err != nil {
 		return 0, err
 	}
-	p.open.add(g)
+	p.open.add(number, g)
 	return number, nil
 }
 
@@ -289,7 +289,7 @@ func (p *Plane) LinkUp(now time.Time, b *queue.Batch, id ring.ID, l Link) *Peer 
 	peer := p.Peer(id)
 	peer.gone.Store(false)
 	peer.mu.Lock()
-	open := peer.open.numbered(nil)
+	open := peer.open.numbered()
 	peer.mu.Unlock()
 	tick := p.Timers.Tick(now)
 	peer.resend(b, l, open, tick)
@@ -374,7 +374,7 @@ func (p *Plane) LinkDown(now time.Time, b *queue.Batch, id ring.ID, l Link) {
 	peer.link.Store(nil)
 	p.reach(peer)
 	peer.mu.Lock()
-	open := peer.open.numbered(nil)
+	open := peer.open.numbered()
 	peer.open.outlive()
 	peer.late = nil // the next link is sent all
 	peer.mu.Unlock()
@@ -405,7 +405,7 @@ func (p *Plane) NodeGone(now time.Time, b *queue.Batch, id ring.ID) {
 	}
 	peer.gone.Store(true)
 	peer.mu.Lock()
-	open := peer.open.numbered(nil)
+	open := peer.open.numbered()
 	for _, o := range open {
 		peer.open.remove(o.id)
 	}
