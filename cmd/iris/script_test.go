@@ -105,7 +105,6 @@ func setup(env *testscript.Env) error {
 		"XDG_RUNTIME_DIR": filepath.Join(private, "run"),
 		"STATE_DIRECTORY": filepath.Join(private, "state"), // holds for root too
 		"GORACE":          "atexit_sleep_ms=0",             // else each process stays a second longer
-		"IRIS_LISTEN":     "none",                          // nodes of scripts stay on this host
 	} {
 		env.Setenv(name, value)
 	}

@@ -17,7 +17,6 @@ import (
 var environment = map[string]string{
 	"port":    "IRIS_PORT",
 	"net":     "IRIS_NET",
-	"listen":  "IRIS_LISTEN",
 	"socket":  "IRIS_SOCKET",
 	"state":   "IRIS_STATE",
 	"memory":  "IRIS_MEMORY",
