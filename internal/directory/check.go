@@ -107,6 +107,9 @@ func (d *Directory) sendChecks(now time.Time, out *Output) {
 		n := min(len(c.names), perMessage)
 		c.asked, c.names = slices.Clone(c.names[:n]), c.names[n:]
 		c.number, c.sent, c.flying = d.query, now, true
+		c.waits = slices.DeleteFunc(c.waits, func(w waiting) bool { // this check covers more: its answer counts
+			return slices.Contains(c.asked, w.name)
+		})
 		m := wire.Check{Check: c.number}
 		for _, name := range c.asked {
 			h := wire.Held{Name: name}
