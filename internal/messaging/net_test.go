@@ -41,7 +41,6 @@ type wires struct {
 	queued   []flight
 	flying   []flight
 	cut      bool
-	first    uint64 // position of queued[0]
 	next     uint64
 	full     bool // refuses
 	scarce   bool // the same, for want of memory

@@ -63,7 +63,6 @@ type Plane struct {
 	gone    Totals              // of connections that are closed
 	swept   time.Time
 	lookAt  time.Time // when streams and peers that wait for something are looked at; zero: none do
-	retryAt time.Time // when calls that were refused are tried again; zero: none wait so
 }
 
 // Drops counts what was let go of, by reason. Safe for concurrent use.

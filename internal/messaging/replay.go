@@ -55,13 +55,6 @@ func (r *replay) pop() {
 	r.first++
 }
 
-// dropBefore lets go of all numbers below n.
-func (r *replay) dropBefore(n uint64) {
-	for r.first < n && (!r.small.Empty() || len(r.large) > 0) {
-		r.pop()
-	}
-}
-
 // drop lets everything go.
 func (r *replay) drop() {
 	r.small.Drop()
