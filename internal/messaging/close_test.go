@@ -177,7 +177,7 @@ func TestLateNoteOfAnAttemptChangesNothing(t *testing.T) {
 		w := newWorld(t)
 		c := w.program("")
 		w.request(c, 1, "echo", "ping", 1000)
-		call := w.plane.waiting["echo"].tickets[0]
+		call := w.plane.waiting["echo"].tickets[0].ticket
 		delete(w.plane.waiting, "echo") // unpark has it
 		body, timeout, _ := call.parked()
 		a := w.program("echo")

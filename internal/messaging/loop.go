@@ -100,7 +100,7 @@ func (p *Plane) Apply(now time.Time, b *queue.Batch, changes []core.Change) {
 	p.publish()
 	for _, ch := range changes {
 		if ch.Kind == core.Cluster {
-			p.unpark(now, b, ch.Name)
+			p.unpark(now, b, ch.Name, true)
 		}
 	}
 }
@@ -124,12 +124,12 @@ func (p *Plane) Attend(now time.Time, b *queue.Batch, asks *Asks) {
 	p.publish() // with the lock held, or a reader would find them in neither place
 	p.mu.Unlock()
 	var names []string
-	try := make(map[string]bool)
-	add := func(name string) {
-		if !try[name] {
-			try[name] = true
+	try := make(map[string]bool) // those whose calls are all to be tried
+	add := func(name string, all bool) {
+		if _, ok := try[name]; !ok {
 			names = append(names, name)
 		}
+		try[name] = try[name] || all
 	}
 	told := make(map[Absence]bool)
 	var canceled map[*Peer]map[uint64]bool
@@ -161,7 +161,7 @@ func (p *Plane) Attend(now time.Time, b *queue.Batch, asks *Asks) {
 			}
 			canceled[n.canceled][n.number] = true
 		case n.ticket.conn == nil:
-			add(n.name)
+			add(n.name, true)
 		default:
 			if _, _, ok := n.ticket.parked(); !ok {
 				continue // it gave up before it was heard of
@@ -171,22 +171,22 @@ func (p *Plane) Attend(now time.Time, b *queue.Batch, asks *Asks) {
 				w = &waiting{}
 				p.waiting[n.name] = w
 			}
-			w.tickets = append(w.tickets, n.ticket)
-			p.watch(now, core.Cluster, n.name, asks)
+			t := parked{ticket: n.ticket}
 			if n.busy > 0 {
-				if w.at.IsZero() {
-					w.at = now.Add(n.busy)
-				}
+				t.at = now.Add(n.busy)
+				w.due(t.at)
 			} else {
-				add(n.name)
+				add(n.name, false)
 			}
+			w.tickets = append(w.tickets, t)
+			p.watch(now, core.Cluster, n.name, asks)
 		}
 	}
 	if canceled != nil {
 		p.dropCanceled(canceled)
 	}
 	for _, name := range names {
-		p.unpark(now, b, name)
+		p.unpark(now, b, name, try[name])
 	}
 }
 
@@ -333,7 +333,7 @@ func (p *Plane) drop(key wire.Name, peer *Peer) {
 // have members. Loop.
 func (p *Plane) Found(now time.Time, b *queue.Batch, name wire.Name) {
 	if i := p.names[name]; i != nil && name.Kind == wire.Cluster {
-		p.unpark(now, b, i.name)
+		p.unpark(now, b, i.name, true)
 	}
 }
 
@@ -480,7 +480,7 @@ func (p *Plane) Advance(now time.Time, b *queue.Batch, asks *Asks) {
 	}
 	slices.Sort(due)
 	for _, name := range due {
-		p.unpark(now, b, name)
+		p.unpark(now, b, name, false)
 	}
 	if !p.lookAt.IsZero() && !now.Before(p.lookAt) {
 		p.lookAt = time.Time{}
@@ -590,32 +590,48 @@ func (p *Plane) dropCanceled(canceled map[*Peer]map[uint64]bool) {
 // tryAll hands what waits for any cluster to whoever will take it.
 func (p *Plane) tryAll(now time.Time, b *queue.Batch) {
 	for _, name := range slices.Sorted(maps.Keys(p.waiting)) {
-		p.unpark(now, b, name)
+		p.unpark(now, b, name, true)
 	}
 }
 
 // unpark hands the calls that wait for the name to its members, in order, up to
-// the first that they will not take: it and what follows wait on.
-func (p *Plane) unpark(now time.Time, b *queue.Batch, name string) {
+// the first that they will not take: it and what follows wait on. So do those whose
+// time has not come, unless all are to be tried.
+func (p *Plane) unpark(now time.Time, b *queue.Batch, name string, all bool) {
 	w := p.waiting[name]
 	if w == nil {
 		return
 	}
-	n := 0
-	for _, t := range w.tickets {
-		body, timeout, ok := t.parked()
-		if ok && !p.place(now, b, t, []byte(name), body, timeout, choice{}, true) {
-			break
+	w.at = time.Time{}
+	taken := true
+	w.tickets = slices.DeleteFunc(w.tickets, func(t parked) bool {
+		if taken && (all || !now.Before(t.at)) {
+			body, timeout, ok := t.parked()
+			if !ok {
+				return true
+			}
+			if taken = p.place(now, b, t.ticket, []byte(name), body, timeout, choice{}, true); taken {
+				return true
+			}
 		}
-		n++
-	}
-	clear(w.tickets[:n])
-	if w.tickets = w.tickets[n:]; len(w.tickets) == 0 {
+		if now.Before(t.at) {
+			w.due(t.at)
+		}
+		return false
+	})
+	if len(w.tickets) == 0 {
 		delete(p.waiting, name)
 		return
 	}
-	if cl := p.cluster([]byte(name)); cl != nil && cl.elsewhere() && w.at.IsZero() {
-		w.at = now.Add(firstPause) // nobody will say when they have room
+	if cl := p.cluster([]byte(name)); !taken && cl != nil && cl.elsewhere() {
+		w.due(now.Add(firstPause)) // nobody will say when they have room
+	}
+}
+
+// due has calls tried at a time, if that is not to happen before.
+func (w *waiting) due(at time.Time) {
+	if w.at.IsZero() || at.Before(w.at) {
+		w.at = at
 	}
 }
 
@@ -629,7 +645,7 @@ func (p *Plane) giveUp(name string) {
 		return
 	}
 	w.gone = 0
-	w.tickets = slices.DeleteFunc(w.tickets, func(t ticket) bool {
+	w.tickets = slices.DeleteFunc(w.tickets, func(t parked) bool {
 		_, _, waits := t.parked()
 		return !waits
 	})

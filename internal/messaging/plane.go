@@ -135,9 +135,15 @@ type note struct {
 // waiting is the list of calls parked for one cluster. Those that have ended are
 // taken out once they make up half of it.
 type waiting struct {
-	tickets []ticket
+	tickets []parked
 	gone    int
 	at      time.Time // when they are tried again; zero: when something happens
+}
+
+// A parked call is one that waits for a member.
+type parked struct {
+	ticket
+	at time.Time // when it is tried again after all refused it; zero: as soon as may be
 }
 
 // Config is what a Plane is made of. Timers, Budget and Wake are required.

@@ -382,3 +382,46 @@ func TestLongRequestIsNotPushedOutOfTheWindow(t *testing.T) {
 		t.Errorf("%d requests came, want the long one", len(ds))
 	}
 }
+
+// Requests that wait because everybody refused them are not tried sooner because more
+// come to wait.
+func TestRefusedRequestsDoNotHasteEachOther(t *testing.T) {
+	net := newNetwork(t, 2)
+	a, b := net.nodes[0], net.nodes[1]
+	m := b.member(core.Cluster, "echo")
+	tries := 0
+	m.refuse = func() bool { tries++; return true }
+	c := a.client()
+	for i := range uint64(100) {
+		a.request(c, i, "echo", "", 1000)
+		net.run()
+		net.pass(10 * time.Millisecond)
+	}
+	if tries > 2000 {
+		t.Errorf("100 requests were tried %d times in a second", tries)
+	}
+}
+
+// A request that nobody will take does not hold up the others of its name.
+func TestHopelessRequestHoldsUpNoOther(t *testing.T) {
+	net := newNetwork(t, 2)
+	a, b := net.nodes[0], net.nodes[1]
+	m := b.member(core.Cluster, "echo")
+	refuse := true
+	m.refuse = func() bool { return refuse }
+	c := a.client()
+	a.request(c, 1, "echo", "hopeless", 60_000)
+	net.run()
+	net.pass(5 * time.Second)
+	a.request(c, 2, "echo", "fresh", 60_000)
+	net.run()
+	net.pass(5 * time.Millisecond)
+	refuse = false
+	net.pass(50 * time.Millisecond)
+	for _, d := range m.read() {
+		if d.body == "fresh" {
+			return
+		}
+	}
+	t.Error("the other waits")
+}
