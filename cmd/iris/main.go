@@ -133,7 +133,7 @@ The flags of earlier nodes start a node too:
 	root.CompletionOptions.DisableDefaultCmd = true // newCompletionCommand is in its place
 	root.AddCommand(newDemoCommand(), newNodeCommand(), newStatusCommand(), newKeygenCommand(),
 		newServeCommand(), newRequestCommand(), newBroadcastCommand(),
-		newPublishCommand(), newSubscribeCommand(), newTunnelCommand(), newBenchCommand(),
+		newPublishCommand(), newSubscribeCommand(), newTunnelCommand(), newBenchCommand(), newSimulateCommand(),
 		newCompletionCommand(), newVersionCommand())
 	root.SetHelpCommand(&cobra.Command{
 		Use:     "help [COMMAND]",

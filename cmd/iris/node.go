@@ -21,6 +21,7 @@ import (
 
 	"github.com/project-iris/iris/internal/relaywire"
 	"github.com/project-iris/iris/internal/session"
+	"github.com/project-iris/iris/internal/wire"
 	"github.com/project-iris/iris/node"
 )
 
@@ -34,7 +35,7 @@ type nodeFlags struct {
 	accept                 []string
 	listen, discover       string
 	advertise, peers       []string
-	drain                  time.Duration
+	drain                  span
 	insecure               bool
 	port                   port
 	socket, state          string
@@ -47,6 +48,7 @@ type nodeFlags struct {
 func newNodeCommand() *cobra.Command {
 	o := &nodeFlags{
 		port:      node.DefaultPort,
+		drain:     span(30 * time.Second),
 		logLevel:  choice{"info", []string{"debug", "info", "warn", "error"}},
 		logFormat: choice{"text", []string{"text", "json"}},
 	}
@@ -89,7 +91,7 @@ there are no socket and no state directory unless they are named.`,
 	f.StringVar(&o.listen, "listen", "", "`HOST:PORT` for other nodes, or none; default: port 14142 of every address")
 	f.StringArrayVar(&o.advertise, "advertise", nil, "`IP:PORT` that other nodes are told to dial; may be repeated; default: where it listens")
 	f.StringVar(&o.discover, "discover", none, "how to find other nodes beside --peer: none")
-	f.DurationVar(&o.drain, "drain", 30*time.Second, "how long the end waits for requests under way")
+	f.Var(&o.drain, "drain", "how long the end waits for requests under way")
 	f.Var(&o.port, "port", "TCP port of the relay; 0: any that is free")
 	f.StringVar(&o.socket, "socket", "", "`PATH` of its Unix socket, or none; default: where programs look")
 	f.Var(&o.uids, "socket-uid", "let this user in on the Unix socket; may be repeated")
@@ -182,6 +184,10 @@ func (o *nodeFlags) config(cmd *cobra.Command, log *slog.Logger) (node.Config, e
 		if err := session.CheckNetwork(o.net); err != nil {
 			return c, usageError{err}
 		}
+		log = log.With("network", o.net)
+		if err := o.others(&c, log); err != nil {
+			return c, err
+		}
 		key, source, err := session.FindKey(o.key, o.insecure, os.Getenv, cmd.InOrStdin())
 		if errors.Is(err, session.ErrNoKey) {
 			return c, usageError{err}
@@ -190,25 +196,14 @@ func (o *nodeFlags) config(cmd *cobra.Command, log *slog.Logger) (node.Config, e
 			return c, err
 		}
 		c.Network, c.Key = o.net, key.Signer()
+		log.Info("the network's key", "key", key.Fingerprint(), "from", source)
 		for _, file := range o.accept {
 			other, err := session.LoadKey(file, o.insecure)
 			if err != nil {
 				return c, fmt.Errorf("--also-accept: %w", err)
 			}
 			c.Accept = append(c.Accept, other.Signer())
-		}
-		log = log.With("network", o.net)
-		log.Info("the network's key", "key", key.Fingerprint(), "from", source)
-		if o.discover != none {
-			return c, usageError{fmt.Errorf("--discover %s is not there yet: name another node with --peer, and leave it at none", o.discover)}
-		}
-		c.Drain = o.drain
-		for _, p := range o.peers {
-			c.Peers = append(c.Peers, withPort(p))
-		}
-		c.Advertise = o.advertise
-		if c.Listen, err = o.listenAt(log); err != nil {
-			return c, err
+			log.Info("another key is accepted", "key", other.Fingerprint(), "from", file)
 		}
 	}
 	c.Log = log
@@ -246,6 +241,40 @@ func (o *nodeFlags) config(cmd *cobra.Command, log *slog.Logger) (node.Config, e
 	return c, nil
 }
 
+// others fills in how this node and others find each other.
+func (o *nodeFlags) others(c *node.Config, log *slog.Logger) (err error) {
+	if o.discover != none {
+		return usageError{fmt.Errorf("--discover %s is not there yet: name another node with --peer, and leave it at none", o.discover)}
+	}
+	c.Drain = time.Duration(o.drain)
+	for _, p := range o.peers {
+		addr := withPort(p)
+		if host, port, err := net.SplitHostPort(addr); err != nil || host == "" || !isPort(port) || port == "0" {
+			return usageError{fmt.Errorf("--peer %q is not the address of a node: give HOST or HOST:PORT, such as 192.0.2.1 or 192.0.2.1:%s", p, nodePort)}
+		}
+		c.Peers = append(c.Peers, addr)
+	}
+	if len(o.advertise) > wire.MaxAddrs {
+		return usageError{fmt.Errorf("--advertise is given %d times, %d are the most: leave out those that reach this node no better than others", len(o.advertise), wire.MaxAddrs)}
+	}
+	for _, a := range o.advertise {
+		if ap, err := netip.ParseAddrPort(a); err != nil || ap.Port() == 0 {
+			return usageError{fmt.Errorf("--advertise %q is no address that others could dial: give IP:PORT, such as 192.0.2.1:%s", a, nodePort)}
+		}
+	}
+	if len(o.advertise) > 0 && o.listen == none {
+		return usageError{errors.New("--advertise tells others where to dial, and --listen none that they cannot: leave out one")}
+	}
+	c.Advertise = o.advertise
+	c.Listen, err = o.listenAt(log)
+	return err
+}
+
+func isPort(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 16)
+	return err == nil
+}
+
 // nodePort is where nodes reach each other if nobody says otherwise.
 const nodePort = "14142"
 
@@ -268,7 +297,11 @@ func (o *nodeFlags) listenAt(log *slog.Logger) (string, error) {
 		return "", nil
 	case "":
 	default:
-		return withPort(o.listen), nil
+		addr := withPort(o.listen)
+		if _, port, err := net.SplitHostPort(addr); err != nil || !isPort(port) {
+			return "", usageError{fmt.Errorf("--listen %q is no address: give HOST or HOST:PORT of this host, :PORT for every address, or none", o.listen)}
+		}
+		return addr, nil
 	}
 	l, err := net.Listen("tcp", ":"+nodePort)
 	if err == nil {
@@ -346,6 +379,11 @@ func (o *nodeFlags) announce(w io.Writer, n *node.Node, c node.Config) error {
 	debug.SetMemoryLimit(memory / 8 * 7) // the rest is for what the runtime does not count
 	c.Log.Info("programs attach here", "relay", strings.Join(s.Relay, " "), "memory", octets(memory))
 	if !o.dev {
+		if log := c.Log.With("node", short(s.Node)); len(s.Address) > 0 {
+			log.Info("other nodes reach this one here", "address", strings.Join(s.Address, " "))
+		} else {
+			log.Info("other nodes cannot dial this one: it dials them")
+		}
 		return nil
 	}
 	sentence, err := checkRelay(s.Relay[0])

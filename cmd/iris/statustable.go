@@ -92,6 +92,8 @@ func ratesOf(before, now *node.Status, seconds float64) *statusRates {
 // A table is written for people, in columns.
 type table struct{ *tabwriter.Writer }
 
+func newTable(w io.Writer) table { return table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)} }
+
 func (t table) row(cells ...any) {
 	texts := make([]string, len(cells))
 	for i, c := range cells {
@@ -116,7 +118,7 @@ func (t table) counts(title string, of map[string]uint64) {
 // writeTable writes s for people. The rates may be nil: then the mean since the
 // start of the node takes their place.
 func writeTable(w io.Writer, s *node.Status, rates *statusRates) error {
-	t := table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
+	t := newTable(w)
 	t.row("network", networkName(s))
 	if !s.Dev {
 		t.row("node", fmt.Sprintf("%s, %s", s.Node, s.State))
