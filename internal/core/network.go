@@ -193,7 +193,7 @@ func (c *Core) collect(now time.Time, out *Output) {
 			c.directory.Mourned(now, &c.dir)
 			changed = true
 		case overlay.NodeJoined:
-			c.directory.Again(now, n.ID, &c.dir)
+			c.directory.Again(now, &c.dir, n.ID)
 			changed = true
 		case overlay.ViewChanged, overlay.StateChanged, overlay.NodeLeaving:
 			changed = true

@@ -11,132 +11,104 @@ import (
 // A check is what this node has to ask one root: whether it knows all the member
 // nodes of names it publishes to. One is under way at a time.
 type check struct {
+	due
+	root    ring.ID     // nobody: of names without a root
 	names   []wire.Name // published to since they were last asked about
-	asked   []wire.Name // in the one under way
-	waits   []waiting   // answered, but what was said is not applied yet
+	queued  map[wire.Name]bool
+	asked   []wire.Name // in the one under way; no name where one was taken out
 	number  uint32
 	sent    time.Time // of the last one
 	retryAt time.Time // names that cannot be asked about before
 	flying  bool
 }
 
-type waiting struct {
-	name wire.Name
-	ver  wire.Ver
-}
-
-func (c *check) due() time.Time {
-	switch {
-	case c.flying:
-		return c.sent.Add(patience)
-	case len(c.names) == 0:
-		return time.Time{}
-	case c.retryAt.After(c.sent.Add(checkEvery)):
-		return c.retryAt
+func (c *check) add(name wire.Name) {
+	if !c.queued[name] {
+		c.queued[name] = true
+		c.names = append(c.names, name)
 	}
-	return c.sent.Add(checkEvery)
 }
-
-func (c *check) all() []wire.Name {
-	all := append(slices.Clone(c.names), c.asked...)
-	for _, w := range c.waits {
-		all = append(all, w.name)
-	}
-	return all
-}
-
-func (c *check) remove(name wire.Name) {
-	is := func(n wire.Name) bool { return n == name }
-	c.names = slices.DeleteFunc(c.names, is)
-	c.asked = slices.DeleteFunc(c.asked, is)
-	c.waits = slices.DeleteFunc(c.waits, func(w waiting) bool { return w.name == name })
-}
-
-func (c *check) empty() bool { return len(c.names)+len(c.asked)+len(c.waits) == 0 }
 
 // lost puts back what was asked in vain.
 func (c *check) lost() {
 	for _, name := range c.asked {
-		c.add(name)
+		if name != (wire.Name{}) {
+			c.add(name)
+		}
 	}
 	c.asked, c.flying = nil, false
 }
 
-func (c *check) add(name wire.Name) {
-	if !slices.Contains(c.names, name) {
-		c.names = append(c.names, name)
+// plan has the check sent, or repeated, in time.
+func (d *Directory) plan(c *check) {
+	at := time.Time{}
+	switch {
+	case c.flying:
+		at = c.sent.Add(patience)
+	case c.root.IsZero() || len(c.names) == 0: // ViewChanged finds a root
+	case c.retryAt.After(c.sent.Add(checkEvery)):
+		at = c.retryAt
+	default:
+		at = c.sent.Add(checkEvery)
 	}
+	d.checking.set(c, at)
 }
 
 // Published says that a name was published to since its last check. The caller
 // watches it.
 func (d *Directory) Published(now time.Time, name wire.Name, out *Output) {
 	owner := d.ring.Owner(name.Key)
-	c := d.checks[owner] // of nobody, while there is no owner
+	c := d.checks[owner]
 	if c == nil {
-		c = new(check)
+		c = &check{root: owner, queued: make(map[wire.Name]bool)}
 		d.checks[owner] = c
 	}
-	c.add(name)
+	if c.add(name); !c.flying {
+		d.plan(c)
+	}
 	d.sendChecks(now, out)
 }
 
 // sendChecks sends the checks that are due.
 func (d *Directory) sendChecks(now time.Time, out *Output) {
-	for _, to := range sortedIDs(d.checks) {
-		c := d.checks[to]
-		if c == nil {
-			continue
-		}
-		if c.flying && now.Sub(c.sent) >= patience {
-			for _, name := range c.asked {
-				if w := d.watched[name]; w != nil {
-					w.pause, w.at = 0, now
+	for c, ok := d.checking.pop(now); ok; c, ok = d.checking.pop(now) {
+		if c.flying {
+			for _, name := range c.asked { // it may be another one's by now
+				if w := d.watched[name]; w != nil && w.query == 0 {
+					d.asking.set(w, now)
 				}
 			}
 			c.lost()
 		}
-		if to.IsZero() {
-			d.reroute(now, c, out)
-			continue
+		if len(c.names) > 0 && !c.root.IsZero() {
+			d.sendCheck(now, c, out)
 		}
-		if c.flying || len(c.names) == 0 || now.Before(c.due()) {
-			continue
-		}
-		d.query = d.query%(replicaQuery-1) + 1
-		n := min(len(c.names), perMessage)
-		c.asked, c.names = slices.Clone(c.names[:n]), c.names[n:]
-		c.number, c.sent, c.flying = d.query, now, true
-		c.waits = slices.DeleteFunc(c.waits, func(w waiting) bool { // this check covers more: its answer counts
-			return slices.Contains(c.asked, w.name)
-		})
-		m := wire.Check{Check: c.number}
-		for _, name := range c.asked {
-			h := wire.Held{Name: name}
-			if w := d.watched[name]; w != nil {
-				h.Ver = w.ver
-			}
-			m.Names = append(m.Names, h)
-		}
-		for _, name := range c.asked {
-			out.step(Checked, Change{Name: name})
-		}
-		d.send(now, to, m, out)
 	}
 }
 
-// reroute finds a root for names that had none.
-func (d *Directory) reroute(now time.Time, c *check, out *Output) {
-	for _, name := range slices.Clone(c.names) {
-		if owner := d.ring.Owner(name.Key); !owner.IsZero() {
-			c.remove(name)
-			d.Published(now, name, out)
+func (d *Directory) sendCheck(now time.Time, c *check, out *Output) {
+	n := min(len(c.names), perMessage)
+	c.asked, c.names = slices.Clone(c.names[:n]), slices.Delete(c.names, 0, n)
+	c.number, c.sent, c.flying = d.question(), now, true
+	m := wire.Check{Check: c.number}
+	for _, name := range c.asked {
+		delete(c.queued, name)
+		h := wire.Held{Name: name}
+		if w := d.watched[name]; w != nil {
+			h.Ver = w.ver
+			w.wait = waiting{} // an answer to what was asked before would confirm too much
 		}
+		m.Names = append(m.Names, h)
+		out.step(Checked, Change{Name: name})
 	}
-	c.sent = now
-	if c.empty() {
-		delete(d.checks, ring.ID{})
-	}
+	d.plan(c)
+	d.send(now, c.root, m, out)
+}
+
+// question returns the number of the next question.
+func (d *Directory) question() uint32 {
+	d.query = d.query%(replicaQuery-1) + 1
+	return d.query
 }
 
 // checked takes the answer to a check.
@@ -147,36 +119,82 @@ func (d *Directory) checked(now time.Time, from ring.ID, m wire.Checked, out *Ou
 	}
 	asked := c.asked
 	c.asked, c.flying = nil, false
+	told := make(map[uint16]wire.CheckedName, len(m.Names))
+	for _, n := range m.Names {
+		told[n.Index] = n
+	}
 	for i, name := range asked {
-		at := slices.IndexFunc(m.Names, func(n wire.CheckedName) bool { return int(n.Index) == i })
+		w := d.watched[name]
+		n, listed := told[uint16(i)]
 		switch {
-		case at < 0: // what we know is all there is
+		case name == (wire.Name{}): // is asked of another root
+		case !listed: // what we know is all there is
 			out.step(Confirmed, Change{Name: name})
-		case m.Names[at].State == wire.CheckNewer:
-			c.waits = append(c.waits, waiting{name, m.Names[at].Ver})
-			d.confirmAll(now, name, out)
+		case n.State == wire.CheckNewer && w == nil:
+			out.step(Confirmed, Change{Name: name})
+		case n.State == wire.CheckNewer:
+			w.wait = waiting{from, n.Ver}
+			if d.confirm(w, out); w.wait != (waiting{}) && w.query == 0 {
+				d.asking.set(w, now) // it was told before, and lost
+			}
 		default:
 			c.add(name)
 			c.retryAt = now.Add(5 * checkEvery)
-			if w := d.watched[name]; w != nil && m.Names[at].State == wire.CheckNotMine {
-				w.pause, w.at = 0, now
+			if w != nil && n.State == wire.CheckNotMine && w.root == from && w.query == 0 {
+				d.asking.set(w, now)
 			}
 		}
 	}
+	d.plan(c)
+	d.ask(now, out)
 	d.sendChecks(now, out)
 }
 
-// confirmAll confirms a name if what a root said of it has been applied.
-func (d *Directory) confirmAll(now time.Time, name wire.Name, out *Output) {
-	w := d.watched[name]
+// A waiting is a check that was answered, while what it said is not applied yet.
+type waiting struct {
+	root ring.ID
+	ver  wire.Ver
+}
+
+// confirm confirms a name if what its root said of it has been applied.
+func (d *Directory) confirm(w *watch, out *Output) {
+	if v := w.wait.ver; w.wait != (waiting{}) && w.ver.Epoch == v.Epoch && w.ver.Count >= v.Count {
+		w.wait = waiting{}
+		out.step(Confirmed, Change{Name: w.name})
+	}
+}
+
+// moveChecks has names asked of the roots they have now.
+func (d *Directory) moveChecks(now time.Time, out *Output) {
+	var moved []wire.Name
 	for _, root := range sortedIDs(d.checks) {
 		c := d.checks[root]
-		c.waits = slices.DeleteFunc(c.waits, func(wt waiting) bool {
-			if wt.name != name || w != nil && (w.ver.Epoch != wt.ver.Epoch || w.ver.Count < wt.ver.Count) {
+		elsewhere := func(name wire.Name) bool {
+			if name == (wire.Name{}) || d.ring.Owner(name.Key) == root {
 				return false
 			}
-			out.step(Confirmed, Change{Name: name})
+			moved = append(moved, name)
+			delete(c.queued, name)
 			return true
-		})
+		}
+		c.names = slices.DeleteFunc(c.names, elsewhere)
+		for i, name := range c.asked {
+			if elsewhere(name) {
+				c.asked[i] = wire.Name{} // the others keep their places in the answer
+			}
+		}
+		if !c.flying && len(c.names) == 0 {
+			d.checking.set(c, time.Time{})
+			delete(d.checks, root)
+		}
+	}
+	for _, w := range d.inOrder() {
+		if w.wait != (waiting{}) && w.wait.root != d.ring.Owner(w.name.Key) {
+			w.wait = waiting{}
+			moved = append(moved, w.name)
+		}
+	}
+	for _, name := range moved {
+		d.Published(now, name, out)
 	}
 }

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"slices"
 	"time"
 
 	"github.com/project-iris/iris/internal/ring"
@@ -18,7 +19,7 @@ func (d *Directory) digest(now time.Time, out *Output) {
 		if l.members == 0 {
 			continue
 		}
-		for _, id := range d.keepers(name) {
+		for _, id := range l.keepers {
 			if id == d.self {
 				continue
 			}
@@ -39,7 +40,9 @@ func (d *Directory) digest(now time.Time, out *Output) {
 	d.digested++
 	d.digestAt = now.Add(max(digestEvery/time.Duration(len(keepers)), time.Second))
 	to := keepers[d.digested%len(keepers)]
-	d.send(now, to, *sums[to], out)
+	if !slices.ContainsFunc(d.repeating.heap, func(p *pending) bool { return p.to == to }) { // it may not have it all yet
+		d.send(now, to, *sums[to], out)
+	}
 }
 
 // compare takes the sum of what this node should know of another one's names, or the
@@ -47,7 +50,7 @@ func (d *Directory) digest(now time.Time, out *Output) {
 func (d *Directory) compare(now time.Time, from ring.ID, m wire.DigestDir, out *Output) {
 	switch {
 	case m.Role == wire.DigestAnswer && m.Wanted:
-		d.Again(now, from, out)
+		d.Again(now, out, from)
 	case m.Role == wire.DigestMember:
 		var count uint32
 		var sum uint64
@@ -72,9 +75,7 @@ func (d *Directory) compare(now time.Time, from ring.ID, m wire.DigestDir, out *
 			}
 			newest = max(newest, e.Seq)
 			if again && e.Seq <= last { // it has announced everything since, but not this
-				e.Members, e.gone = 0, now
-				l.change(e)
-				d.schedule(now, l, false)
+				d.end(now, l, from)
 			}
 		}
 		d.doubts[from] = newest

@@ -22,7 +22,7 @@ const (
 	tombstone    = 60 * time.Second       // how long it is remembered that a node has no members
 	lease        = 60 * time.Second       // of a watcher
 	renewal      = 20 * time.Second       // of a watch, well within the lease
-	former       = 60 * time.Second       // how long a list is kept that is no longer ours
+	former       = 30 * time.Second       // how long a list is good that is no longer ours
 	incomplete   = 10 * time.Second       // how long a new root may not know all
 	patience     = 200 * time.Millisecond // until something unanswered is sent again; doubles
 	mostPatience = 5 * time.Second
@@ -33,6 +33,7 @@ const (
 	maxEntries   = 1024             // of one list that are told
 	perMessage   = 400              // names in one message
 	digestEvery  = 30 * time.Second // a round of digests, but one a second at most
+	stranger     = 3 * time.Second  // how long one that is not known may have members
 	maxGone      = 64               // member nodes that may yet object to their death
 )
 
@@ -105,18 +106,25 @@ type Directory struct {
 	seq  uint64 // of announcements
 
 	local   map[wire.Name]*local // what this node announces
-	pending []*pending           // announcements not acknowledged
 	lists   map[wire.Name]*list  // what others announced to this node
 	watched map[wire.Name]*watch // what this node wants to know
 	checks  map[ring.ID]*check   // by root
-	pushes  []*list              // with something to tell to watchers
-	query   uint32
+
+	unacknowledged map[uint64]*pending // announcements, by seq
+
+	repeating agenda[*pending]
+	pushing   agenda[*list]
+	asking    agenda[*watch]
+	checking  agenda[*check]
+	query     uint32
 
 	swept    time.Time
 	digestAt time.Time // when a keeper is next told the sum of what it should have
 	digested int       // how many were
 
-	doubts map[ring.ID]uint64 // nodes whose sums did not match last time: the newest announcement by then
+	alone     bool                  // as long as the ring says so
+	doubts    map[ring.ID]uint64    // nodes whose sums did not match last time: the newest announcement by then
+	strangers map[ring.ID]time.Time // nodes that announced and are not known: when that counts no more
 }
 
 // New returns a directory that knows nothing. The seed is of its jitter, and of the
@@ -128,10 +136,15 @@ func New(now time.Time, self ring.ID, seed uint64, r Ring) *Directory {
 		lists:   make(map[wire.Name]*list),
 		watched: make(map[wire.Name]*watch),
 		checks:  make(map[ring.ID]*check),
-		swept:   now,
 
+		unacknowledged: make(map[uint64]*pending),
+
+		swept:    now,
 		digestAt: now.Add(digestEvery),
-		doubts:   make(map[ring.ID]uint64),
+
+		alone:     r.State() == wire.Solo,
+		doubts:    make(map[ring.ID]uint64),
+		strangers: make(map[ring.ID]time.Time),
 	}
 }
 
@@ -186,82 +199,58 @@ func (d *Directory) Receive(now time.Time, from ring.ID, m wire.Message, out *Ou
 // Advance does what is due.
 func (d *Directory) Advance(now time.Time, out *Output) {
 	d.repeat(now, out)
+	d.endStrangers(now, out)
 	d.push(now, out)
-	d.ask(now, out)
 	d.sendChecks(now, out)
+	d.ask(now, out)
 	d.digest(now, out)
 	d.sweep(now)
 }
 
-// Next returns when Advance is due; the zero time says never.
+// Next returns when Advance is due.
 func (d *Directory) Next() time.Time {
 	at := d.swept.Add(tombstone)
-	sooner := func(t time.Time) {
+	for _, t := range [...]time.Time{d.digestAt, d.repeating.next(), d.pushing.next(), d.asking.next(), d.checking.next()} {
 		if !t.IsZero() && t.Before(at) {
 			at = t
 		}
 	}
-	for _, p := range d.pending {
-		sooner(p.at)
-	}
-	for _, l := range d.pushes {
-		sooner(l.pushAt)
-	}
-	sooner(d.digestAt)
-	for _, w := range d.watched { //iris:unordered a minimum
-		sooner(w.at)
-	}
-	for _, c := range d.checks { //iris:unordered a minimum
-		sooner(c.due())
+	for _, t := range d.strangers { //iris:unordered a minimum
+		if t.Before(at) {
+			at = t
+		}
 	}
 	return at
 }
 
 // ViewChanged tells that owners may be others than before.
 func (d *Directory) ViewChanged(now time.Time, out *Output) {
-	for _, name := range sorted(d.lists) {
-		d.settleList(now, name, d.lists[name], out)
-	}
+	d.settleLists(now, out)
 	d.announceAll(now, out)
-	for _, name := range sorted(d.watched) {
-		w := d.watched[name]
-		if slices.ContainsFunc(w.gone, d.ring.Knows) { // the root may not have held it for dead
-			w.gone, w.ver, w.pause, w.at = nil, wire.Ver{}, 0, now
-		}
-		if w.root != d.ring.Owner(name.Key) {
-			w.root, w.redirects, w.pause, w.at = ring.ID{}, 0, 0, now
-		}
+	for _, w := range d.inOrder() {
+		d.reroot(now, w)
 	}
-	for _, root := range sortedIDs(d.checks) { // names whose root is another now go to that
-		c := d.checks[root]
-		for _, name := range c.all() {
-			if d.ring.Owner(name.Key) != root {
-				c.remove(name)
-				d.Published(now, name, out)
-			}
-		}
-		if c.empty() {
-			delete(d.checks, root)
-		}
-	}
+	d.moveChecks(now, out)
+	d.push(now, out)
 	d.ask(now, out)
 }
 
 // Linked tells that there is a new link to a node: what was sent over the last one
 // may be lost.
 func (d *Directory) Linked(now time.Time, id ring.ID, out *Output) {
-	for _, p := range d.pending {
+	for _, p := range slices.Clone(d.repeating.heap) {
 		if p.to == id {
-			p.at = now
+			d.repeating.set(p, now)
 		}
 	}
-	for _, name := range sorted(d.watched) {
-		if w := d.watched[name]; w.root == id || d.ring.Owner(name.Key) == id {
-			w.pause, w.at = 0, now
+	for _, w := range d.inOrder() {
+		if w.root == id || d.ring.Owner(w.name.Key) == id {
+			d.askNow(now, w)
 		}
 	}
 	if c := d.checks[id]; c != nil {
 		c.lost()
+		d.plan(c)
 	}
 	d.Advance(now, out)
 }
@@ -269,35 +258,43 @@ func (d *Directory) Linked(now time.Time, id ring.ID, out *Output) {
 // NodeGone tells that a node is no more: its leases end.
 func (d *Directory) NodeGone(now time.Time, id ring.ID, out *Output) {
 	delete(d.doubts, id)
+	delete(d.strangers, id)
 	for _, name := range sorted(d.lists) {
 		l := d.lists[name]
 		delete(l.watchers, id)
-		if e := l.entries[id]; e != nil && e.Members > 0 {
-			e.Members, e.gone = 0, now
-			l.change(e)
-			d.schedule(now, l, false)
-		}
+		d.end(now, l, id)
 	}
-	for _, name := range sorted(d.watched) {
-		w := d.watched[name]
-		if _, member := w.members[id]; member {
-			w.drop(name, id, out)
-			if w.gone = append(w.gone, id); len(w.gone) > maxGone {
-				w.gone = w.gone[1:]
-			}
-		}
+	for _, w := range d.inOrder() {
+		w.lostMember(id, out)
 	}
-	d.pending = slices.DeleteFunc(d.pending, func(p *pending) bool { return p.to == id })
+	d.forget(func(p *pending) bool { return p.to == id })
 	d.push(now, out)
+}
+
+// endStrangers ends what nodes announced that nobody knows: what they said came after
+// the news of their end.
+func (d *Directory) endStrangers(now time.Time, out *Output) {
+	if len(d.strangers) == 0 {
+		return
+	}
+	for _, id := range sortedIDs(d.strangers) {
+		switch {
+		case d.ring.Knows(id):
+			delete(d.strangers, id)
+		case !now.Before(d.strangers[id]):
+			d.NodeGone(now, id, out)
+		}
+	}
 }
 
 // Mourned tells that others held this node for dead: what it announced and whom it
 // watches they have forgotten.
 func (d *Directory) Mourned(now time.Time, out *Output) {
-	for _, w := range d.watched { //iris:unordered each by itself
-		w.root, w.redirects, w.pause, w.at = ring.ID{}, 0, 0, now
+	for _, w := range d.inOrder() {
+		d.askNow(now, w)
 	}
-	d.Again(now, ring.ID{}, out)
+	d.Again(now, out)
+	d.ask(now, out)
 }
 
 // sweep forgets what is of no use any more.
@@ -314,6 +311,7 @@ func (d *Directory) sweep(now time.Time) {
 	for name, l := range d.lists { //iris:unordered each by itself
 		for id, e := range l.entries { //iris:unordered each by itself
 			if e.Members == 0 && now.Sub(e.gone) >= tombstone {
+				l.swept = max(l.swept, e.changed)
 				delete(l.entries, id)
 			}
 		}
@@ -323,9 +321,9 @@ func (d *Directory) sweep(now time.Time) {
 			}
 		}
 		switch {
-		case l.role == none && now.Sub(l.since) >= former:
-			delete(d.lists, name)
-		case len(l.entries) == 0 && len(l.watchers) == 0 && now.Sub(l.used) >= former:
+		case l.role == none && now.Sub(l.since) >= former,
+			len(l.entries) == 0 && len(l.watchers) == 0 && now.Sub(l.used) >= former:
+			d.pushing.set(l, time.Time{})
 			delete(d.lists, name)
 		}
 	}

@@ -19,15 +19,16 @@ const (
 
 // A list is what this node knows of a name, as its root or a replica.
 type list struct {
+	due      // when watchers are told of what is new
 	name     wire.Name
 	role     role
 	since    time.Time // when it took the role
 	complete bool      // all that is to be known is known
 	ver      wire.Ver
 	entries  map[ring.ID]*entry
+	swept    uint32                // the count of the newest change that is forgotten
 	watchers map[ring.ID]time.Time // until when
 	told     uint32                // the count up to which watchers were told
-	pushAt   time.Time             // when they are told of the rest; zero: there is none
 	used     time.Time
 }
 
@@ -67,46 +68,68 @@ func (d *Directory) take(now time.Time, l *list) {
 	if is == l.role {
 		return
 	}
+	if l.role == none && now.Sub(l.since) >= former { // who left meanwhile may not remember it any more
+		clear(l.entries)
+	}
 	l.role, l.since = is, now
 	l.complete = false
-	if is == root {
-		l.ver = wire.Ver{Epoch: d.rng.Uint32() | 1, Count: l.ver.Count}
+	if is != root {
+		return
+	}
+	l.ver = wire.Ver{Epoch: d.rng.Uint32() | 1, Count: l.ver.Count + 1}
+	l.told = l.ver.Count - 1
+	if len(l.watchers) > 0 { // of a time before, who may not have seen that it is another one
+		d.schedule(now, l, false)
 	}
 }
 
-// settleList follows a change of the view. Whoever is root no longer hands over what
-// it knows to who is, so that that one knows all.
-func (d *Directory) settleList(now time.Time, name wire.Name, l *list, out *Output) {
-	was, complete := l.role, l.role == root && d.knowsAll(now, l)
+// settleList follows a change of the view. It returns what a node that is root no
+// longer has to hand over.
+func (d *Directory) settleList(now time.Time, l *list) []wire.Replica {
+	was, complete := l.role, l.complete || now.Sub(l.since) >= incomplete
 	d.take(now, l)
-	if was != root || l.role == root {
-		return
+	if was != root || l.role == root || !complete { // what is not all would be taken for it
+		return nil
 	}
-	to := d.ring.Owner(name.Key)
-	clear(l.watchers) // they see the change themselves, and ask there
-	if to.IsZero() || to == d.self || !complete {
-		return // what is not all would be taken for it
-	}
-	var m wire.Replicate
+	var all []wire.Replica
 	for _, id := range sortedIDs(l.entries) {
-		m.Entries = append(m.Entries, wire.Replica{Name: name, Ver: l.ver, Entry: l.entries[id].Entry})
+		all = append(all, wire.Replica{Name: l.name, Ver: l.ver, Entry: l.entries[id].Entry})
 	}
-	if len(m.Entries) == 0 {
-		m.Entries = []wire.Replica{{Name: name, Ver: l.ver}} // nobody, and that is all
+	return append(all, wire.Replica{Name: l.name, Ver: l.ver}) // nobody: that is all
+}
+
+// settleLists has all lists follow a change of the view. Whoever is root no longer
+// hands over what it knows to who is, so that that one knows all. What is known to
+// a node that was alone is not all.
+func (d *Directory) settleLists(now time.Time, out *Output) {
+	alone := d.alone
+	d.alone = d.ring.State() == wire.Solo
+	over := make(map[ring.ID][]wire.Replica)
+	for _, name := range sorted(d.lists) {
+		l := d.lists[name]
+		if alone && !d.alone {
+			l.complete, l.since = false, now
+		}
+		all := d.settleList(now, l)
+		if to := d.ring.Owner(name.Key); !to.IsZero() && to != d.self {
+			over[to] = append(over[to], all...)
+		}
 	}
-	for all := m.Entries; len(all) > 0; {
-		n := min(len(all), perMessage)
-		d.send(now, to, wire.Replicate{Entries: all[:n]}, out)
-		all = all[n:]
+	for _, to := range sortedIDs(over) {
+		for all := range slices.Chunk(over[to], perMessage) {
+			d.send(now, to, wire.Replicate{Entries: all}, out)
+		}
 	}
 }
 
 // knowsAll reports whether a root may say of its list that it is complete.
 func (d *Directory) knowsAll(now time.Time, l *list) bool {
-	if l.role != root {
+	switch {
+	case l.role != root:
 		return false
-	}
-	if !l.complete && (d.ring.State() == wire.Solo || now.Sub(l.since) >= incomplete || len(d.ring.Replicas(l.name.Key)) == 0) {
+	case l.complete || d.ring.State() == wire.Solo:
+		return true
+	case now.Sub(l.since) >= incomplete || len(d.ring.Replicas(l.name.Key)) == 0:
 		l.complete = true
 	}
 	return l.complete
@@ -119,48 +142,52 @@ func (l *list) change(e *entry) {
 }
 
 // set takes in what a node announced, unless more is known already. It reports
-// whether that changed anything.
+// whether that is for watchers to know; how many members exactly is not.
 func (l *list) set(now time.Time, in wire.Entry) bool {
 	e := l.entries[in.Node]
 	switch {
-	case e == nil && in.Members == 0:
-		e = &entry{Entry: in, gone: now} // an older one may still be under way
-		l.entries[in.Node] = e
-		return false
-	case e == nil:
+	case e == nil: // a tombstone too: what is older may still be under way
 		e = new(entry)
 		l.entries[in.Node] = e
 	case in.Seq <= e.Seq:
 		return false
-	case e.Members == in.Members && e.Workers == in.Workers:
-		e.Seq = in.Seq
-		return false
 	}
-	was := e.Members
+	was := e.Entry
 	e.Entry = in
 	if in.Members == 0 {
 		e.gone = now
 	}
-	if was > 0 && in.Members > 0 && was != in.Members {
-		return false // nobody needs to know how many exactly
+	if in.Members == 0 && was.Members == 0 || in.Members > 0 && was.Members > 0 && in.Workers == was.Workers {
+		return false
 	}
 	l.change(e)
 	return true
 }
 
-// present counts the nodes with members.
-func (l *list) present() int {
-	n := 0
-	for _, e := range l.entries { //iris:unordered a count
+// end has a node have no members any more, though it did not say so itself.
+func (d *Directory) end(now time.Time, l *list, id ring.ID) {
+	if e := l.entries[id]; e != nil && e.Members > 0 {
+		e.Members, e.gone = 0, now
+		l.change(e)
+		d.schedule(now, l, false)
+	}
+}
+
+// empty reports that no node has members.
+func (l *list) empty() bool {
+	for _, e := range l.entries { //iris:unordered is there one
 		if e.Members > 0 {
-			n++
+			return false
 		}
 	}
-	return n
+	return true
 }
 
 // announced takes an announcement.
 func (d *Directory) announced(now time.Time, from ring.ID, m wire.Announce, out *Output) {
+	if from != d.self && !d.ring.Knows(from) && d.strangers[from].IsZero() {
+		d.strangers[from] = now.Add(stranger)
+	}
 	answer := wire.Announced{Seq: m.Seq}
 	for i, r := range m.Names {
 		if !d.keeps(r.Name) {
@@ -168,7 +195,7 @@ func (d *Directory) announced(now time.Time, from ring.ID, m wire.Announce, out 
 			continue
 		}
 		l := d.list(now, r.Name)
-		empty := l.present() == 0
+		empty := l.empty()
 		if l.set(now, wire.Entry{Node: from, Members: r.Members, Workers: r.Workers, Seq: m.Seq}) {
 			d.schedule(now, l, empty)
 		}
@@ -191,13 +218,14 @@ func (d *Directory) replicate(now time.Time, from ring.ID, m wire.Replicate, out
 			continue
 		}
 		l := d.list(now, r.Name)
-		empty := l.present() == 0
+		empty := l.empty()
 		e := r.Entry
-		if !e.Node.IsZero() && (e.Members == 0 || d.ring.Knows(e.Node) || e.Node == d.self) && l.set(now, e) {
+		switch {
+		case e.Node.IsZero():
+			l.complete = l.role == root
+		case e.Node == d.self: // this node knows that better
+		case (e.Members == 0 || d.ring.Knows(e.Node)) && l.set(now, e):
 			d.schedule(now, l, empty)
-		}
-		if l.role == root {
-			l.complete = true
 		}
 	}
 	d.push(now, out)
@@ -210,27 +238,15 @@ func (d *Directory) schedule(now time.Time, l *list, atOnce bool) {
 	if !atOnce {
 		at = now.Add(time.Duration(d.rng.Int64N(int64(time.Millisecond) * int64(min(1+len(l.watchers)/10, 50)))))
 	}
-	if l.pushAt.IsZero() {
-		d.pushes = append(d.pushes, l)
-	}
-	if l.pushAt.IsZero() || at.Before(l.pushAt) {
-		l.pushAt = at
+	if l.at.IsZero() || at.Before(l.at) {
+		d.pushing.set(l, at)
 	}
 }
 
 // push tells watchers of changes that are due.
 func (d *Directory) push(now time.Time, out *Output) {
-	var due []*list
-	d.pushes = slices.DeleteFunc(d.pushes, func(l *list) bool {
-		if now.Before(l.pushAt) {
-			return false
-		}
-		due = append(due, l)
-		return true
-	})
-	for _, l := range due {
-		l.pushAt = time.Time{}
-		if l.role == root && l.told != l.ver.Count {
+	for l, ok := d.pushing.pop(now); ok; l, ok = d.pushing.pop(now) {
+		if l.role == root && l.told != l.ver.Count && len(l.watchers) > 0 {
 			m := d.delta(now, l, wire.Ver{Epoch: l.ver.Epoch, Count: l.told})
 			for _, id := range sortedIDs(l.watchers) {
 				if now.After(l.watchers[id]) {
@@ -248,7 +264,7 @@ func (d *Directory) push(now time.Time, out *Output) {
 // another epoch.
 func (d *Directory) delta(now time.Time, l *list, from wire.Ver) wire.Members {
 	m := wire.Members{Name: l.name, Ver: l.ver, Incomplete: !d.knowsAll(now, l)}
-	full := from.Epoch != l.ver.Epoch || from.Count > l.ver.Count
+	full := from.Epoch != l.ver.Epoch || from.Count > l.ver.Count || from.Count < l.swept
 	if !full {
 		m.From = from
 		m.Entries = l.newer(from.Count)
@@ -266,22 +282,22 @@ func (d *Directory) delta(now time.Time, l *list, from wire.Ver) wire.Members {
 }
 
 // newer returns what has changed since a count, tombstones included.
-func (l *list) newer(count uint32) (es []wire.Entry) {
-	for _, id := range sortedIDs(l.entries) {
-		if e := l.entries[id]; e.changed > count {
-			es = append(es, e.Entry)
-		}
-	}
-	return es
+func (l *list) newer(count uint32) []wire.Entry {
+	return l.those(func(e *entry) bool { return e.changed > count })
 }
 
 // current returns the nodes with members.
-func (l *list) current() (es []wire.Entry) {
-	for _, id := range sortedIDs(l.entries) {
-		if e := l.entries[id]; e.Members > 0 {
+func (l *list) current() []wire.Entry {
+	return l.those(func(e *entry) bool { return e.Members > 0 })
+}
+
+func (l *list) those(are func(*entry) bool) (es []wire.Entry) {
+	for _, e := range l.entries { //iris:unordered sorted below
+		if are(e) {
 			es = append(es, e.Entry)
 		}
 	}
+	slices.SortFunc(es, func(a, b wire.Entry) int { return a.Node.Compare(b.Node) })
 	return es
 }
 
@@ -305,19 +321,23 @@ func (d *Directory) resolve(now time.Time, from ring.ID, m wire.Resolve, out *Ou
 // if it is not. A replica answers a name's members too, as far as it knows them: it
 // is asked when the root does not know all.
 func (d *Directory) rules(now time.Time, from ring.ID, query uint32, name wire.Name, out *Output) bool {
+	if d.answers(from, name) {
+		return true
+	}
+	if d.ring.State() == wire.Active && query&replicaQuery != 0 && d.lists[name] != nil && slices.Contains(d.ring.Replicas(name.Key), d.self) {
+		return true
+	}
 	owner := d.ring.Owner(name.Key)
-	state := d.ring.State()
-	if from == d.self || owner == d.self && state == wire.Active {
-		return true
-	}
-	if state == wire.Active && query != 0 && d.lists[name] != nil && slices.Contains(d.ring.Replicas(name.Key), d.self) && query&replicaQuery != 0 {
-		return true
-	}
 	if !owner.IsZero() && owner != d.self {
 		d.Stats.Redirects++
 		d.send(now, from, wire.Redirect{Query: query, Name: name, Owner: owner, Addrs: d.ring.Addrs(owner)}, out)
 	}
 	return false
+}
+
+// answers reports whether this node is the root of a name, to a node.
+func (d *Directory) answers(from ring.ID, name wire.Name) bool {
+	return from == d.self || d.ring.State() == wire.Active && d.ring.Owner(name.Key) == d.self
 }
 
 func (d *Directory) watch(now time.Time, l *list, id ring.ID) {
@@ -333,7 +353,7 @@ func (d *Directory) check(now time.Time, from ring.ID, m wire.Check, out *Output
 	answer := wire.Checked{Check: m.Check}
 	for i, h := range m.Names {
 		c := wire.CheckedName{Index: uint16(i)}
-		if d.ring.Owner(h.Name.Key) != d.self || d.ring.State() == wire.Joining || d.ring.State() == wire.InLeaving {
+		if !d.answers(from, h.Name) {
 			c.State = wire.CheckNotMine
 			answer.Names = append(answer.Names, c)
 			continue

@@ -17,16 +17,15 @@ type local struct {
 
 // A pending is an announcement that was not acknowledged.
 type pending struct {
+	due   // when it is sent again
 	to    ring.ID
 	seq   uint64
 	names []wire.Name
-	at    time.Time // when it is sent again
 	pause time.Duration
 }
 
 // SetLocal says how many members this node has of a name, and how many requests it
-// can work on at once. It announces the first member and the last one, and what
-// changes by much.
+// can work on at once. It announces the first member and the last one.
 func (d *Directory) SetLocal(now time.Time, name wire.Name, members, workers int, out *Output) {
 	members, workers = min(members, 1<<16-1), min(workers, 1<<16-1)
 	l := d.local[name]
@@ -50,25 +49,27 @@ func (d *Directory) SetLocal(now time.Time, name wire.Name, members, workers int
 	}
 }
 
-// Again announces everything once more to a node, which may have lost what it was
-// told; to all if it is nobody's id.
-func (d *Directory) Again(now time.Time, id ring.ID, out *Output) {
-	for _, name := range sorted(d.local) {
-		l := d.local[name]
-		l.keepers = slices.DeleteFunc(l.keepers, func(k ring.ID) bool { return id.IsZero() || k == id })
+// Again announces everything once more to nodes that may have lost what they were
+// told, as ViewChanged would if they were new; to all if none is named.
+func (d *Directory) Again(now time.Time, out *Output, ids ...ring.ID) {
+	for _, l := range d.local { //iris:unordered each by itself
+		l.keepers = slices.DeleteFunc(l.keepers, func(k ring.ID) bool { return len(ids) == 0 || slices.Contains(ids, k) })
 	}
 	d.announceAll(now, out)
 }
 
 // Withdraw announces that this node has no members of any name any more.
 func (d *Directory) Withdraw(now time.Time, out *Output) {
-	for _, name := range sorted(d.local) {
-		d.SetLocal(now, name, 0, 0, out)
+	for _, l := range d.local { //iris:unordered each by itself
+		if l.members > 0 {
+			*l = local{gone: now}
+		}
 	}
+	d.announceAll(now, out)
 }
 
 // Settled reports that every announcement was acknowledged.
-func (d *Directory) Settled() bool { return len(d.pending) == 0 }
+func (d *Directory) Settled() bool { return len(d.unacknowledged) == 0 }
 
 // keepers returns who keeps the list of a name: its root, and the replicas.
 func (d *Directory) keepers(name wire.Name) []ring.ID {
@@ -103,23 +104,38 @@ func (d *Directory) announceAll(now time.Time, out *Output) {
 			all = all[n:]
 		}
 	}
-	d.pending = slices.DeleteFunc(d.pending, func(p *pending) bool {
+	d.forget(func(p *pending) bool {
 		return !slices.ContainsFunc(p.names, func(n wire.Name) bool { return slices.Contains(d.keepers(n), p.to) })
 	})
 }
 
+// forget ends announcements that need no acknowledgement any more.
+func (d *Directory) forget(those func(*pending) bool) {
+	for _, p := range slices.Clone(d.repeating.heap) {
+		if those(p) {
+			d.done(p)
+		}
+	}
+}
+
+func (d *Directory) done(p *pending) {
+	d.repeating.set(p, time.Time{})
+	delete(d.unacknowledged, p.seq)
+}
+
 // announce sends the present state of names, until it is acknowledged.
 func (d *Directory) announce(now time.Time, to ring.ID, names []wire.Name, out *Output) {
-	p := &pending{to: to, names: names, pause: patience, at: now.Add(patience)}
-	if to != d.self {
-		d.pending = append(d.pending, p)
-	}
-	d.transmit(now, p, out)
+	d.transmit(now, &pending{to: to, names: names, pause: patience}, out)
 }
 
 func (d *Directory) transmit(now time.Time, p *pending, out *Output) {
+	delete(d.unacknowledged, p.seq)
 	d.seq++
 	p.seq = d.seq
+	if p.to != d.self {
+		d.unacknowledged[p.seq] = p
+		d.repeating.set(p, now.Add(p.pause))
+	}
 	m := wire.Announce{Seq: d.seq}
 	for _, name := range p.names {
 		r := wire.Registration{Name: name}
@@ -133,33 +149,29 @@ func (d *Directory) transmit(now time.Time, p *pending, out *Output) {
 
 // acknowledged takes the word that an announcement arrived.
 func (d *Directory) acknowledged(now time.Time, from ring.ID, m wire.Announced) {
-	for i, p := range d.pending {
-		if p.to != from || p.seq != m.Seq {
-			continue
-		}
-		var again []wire.Name
-		for _, n := range m.NotMine {
-			if int(n) < len(p.names) && slices.Contains(d.keepers(p.names[n]), from) {
-				again = append(again, p.names[n]) // one of us will soon see it as the other does
-			}
-		}
-		if len(again) == 0 {
-			d.pending = slices.Delete(d.pending, i, i+1)
-			return
-		}
-		p.names, p.at = again, now.Add(redirectWait)
+	p := d.unacknowledged[m.Seq]
+	if p == nil || p.to != from {
 		return
 	}
+	var again []wire.Name
+	for _, n := range m.NotMine {
+		if int(n) < len(p.names) && slices.Contains(d.keepers(p.names[n]), from) {
+			again = append(again, p.names[n]) // one of us will soon see it as the other does
+		}
+	}
+	if len(again) == 0 {
+		d.done(p)
+		return
+	}
+	p.names = again
+	d.repeating.set(p, now.Add(redirectWait))
 }
 
 // repeat sends again what was not acknowledged.
 func (d *Directory) repeat(now time.Time, out *Output) {
-	for _, p := range d.pending {
-		if !now.Before(p.at) {
-			p.pause = min(2*p.pause, mostPatience)
-			p.at = now.Add(p.pause)
-			d.transmit(now, p, out)
-		}
+	for p, ok := d.repeating.pop(now); ok; p, ok = d.repeating.pop(now) {
+		p.pause = min(2*p.pause, mostPatience)
+		d.transmit(now, p, out)
 	}
 }
 

@@ -13,34 +13,53 @@ const replicaQuery = 1 << 31
 
 // A watch is a name whose member nodes this node wants to know.
 type watch struct {
+	due
+	name      wire.Name
 	root      ring.ID // who was asked; zero: nobody yet
 	query     uint32  // the question under way; 0: none
 	redirects int
 	pause     time.Duration
-	at        time.Time // when it is asked again
-	ver       wire.Ver  // of what is known
-	unsure    bool      // who said so did not know all: the whole list is asked for
+	ver       wire.Ver // of what is known
+	unsure    bool     // who said so did not know all: the whole list is asked for
 	members   map[ring.ID]wire.Entry
 	gone      []ring.ID // member nodes that are no more, unless they object
+	wait      waiting
 }
 
 // Watch asks for the member nodes of a name, now and whenever they change, until
 // Unwatch.
 func (d *Directory) Watch(now time.Time, name wire.Name, out *Output) {
 	if d.watched[name] == nil {
-		d.watched[name] = &watch{at: now, members: make(map[ring.ID]wire.Entry)}
+		w := &watch{name: name, members: make(map[ring.ID]wire.Entry)}
+		d.watched[name] = w
+		d.asking.set(w, now)
 		d.ask(now, out)
 	}
 }
 
 // Unwatch ends a Watch.
-func (d *Directory) Unwatch(name wire.Name) { delete(d.watched, name) }
+func (d *Directory) Unwatch(name wire.Name) {
+	if w := d.watched[name]; w != nil {
+		d.asking.set(w, time.Time{})
+		delete(d.watched, name)
+	}
+}
+
+// inOrder returns what is watched, in an order that is always the same.
+func (d *Directory) inOrder() []*watch {
+	ws := make([]*watch, 0, len(d.watched))
+	for _, name := range sorted(d.watched) {
+		ws = append(ws, d.watched[name])
+	}
+	return ws
+}
 
 // Gone says that a node turned out to have no member of a name.
 func (d *Directory) Gone(now time.Time, name wire.Name, node ring.ID, out *Output) {
 	if w := d.watched[name]; w != nil {
-		w.drop(name, node, out)
-		w.ver, w.at = wire.Ver{}, now // the root may know of a later announcement
+		w.drop(node, out)
+		w.ver = wire.Ver{} // the root may know of a later announcement, and not of the end before it
+		d.asking.set(w, now)
 		d.ask(now, out)
 	}
 }
@@ -50,39 +69,34 @@ func (d *Directory) unwanted(now time.Time, from ring.ID, m wire.Unwanted, out *
 	if w := d.watched[m.Name]; w != nil {
 		if e, ok := w.members[from]; ok && e.Seq <= m.Seq {
 			d.Stats.Unwanted++
-			w.drop(m.Name, from, out)
+			d.Gone(now, m.Name, from, out)
 		}
 	}
 }
 
 // drop takes a node out of what is known.
-func (w *watch) drop(name wire.Name, id ring.ID, out *Output) {
+func (w *watch) drop(id ring.ID, out *Output) {
 	if _, ok := w.members[id]; ok {
 		delete(w.members, id)
-		out.step(Changed, Change{Name: name, Node: id})
+		out.step(Changed, Change{Name: w.name, Node: id})
 	}
 }
 
 // ask sends the questions that are due.
 func (d *Directory) ask(now time.Time, out *Output) {
-	for _, name := range sorted(d.watched) {
-		w := d.watched[name]
-		if w == nil || now.Before(w.at) {
-			continue
-		}
+	for w, ok := d.asking.pop(now); ok; w, ok = d.asking.pop(now) {
 		to := w.root
-		if w.redirects == 0 || to.IsZero() {
-			to = d.ring.Owner(name.Key)
+		if w.redirects == 0 || w.query != 0 { // or it did not answer
+			to, w.redirects = d.ring.Owner(w.name.Key), 0
 		}
-		if to.IsZero() {
-			w.at = now.Add(checkEvery)
+		if to.IsZero() { // ViewChanged tells when there is one
+			d.asking.set(w, now.Add(time.Second))
 			continue
 		}
-		d.query = d.query%(replicaQuery-1) + 1
-		w.root, w.query = to, d.query
+		w.root, w.query = to, d.question()
 		w.pause = min(max(2*w.pause, patience), time.Second)
-		w.at = now.Add(w.pause)
-		held := wire.Held{Name: name, Ver: w.ver}
+		d.asking.set(w, now.Add(w.pause))
+		held := wire.Held{Name: w.name, Ver: w.ver}
 		if w.unsure {
 			held.Ver = wire.Ver{}
 		}
@@ -90,70 +104,103 @@ func (d *Directory) ask(now time.Time, out *Output) {
 	}
 }
 
+// askNow has a name asked for at once, of whoever is its root now.
+func (d *Directory) askNow(now time.Time, w *watch) {
+	w.redirects, w.pause = 0, 0
+	d.asking.set(w, now)
+}
+
 // redirected takes the word that another node is root.
 func (d *Directory) redirected(now time.Time, from ring.ID, m wire.Redirect, out *Output) {
 	w := d.watched[m.Name]
-	if w == nil || from != w.root || m.Owner.IsZero() {
+	if w == nil || from != w.root || m.Query != w.query || m.Owner.IsZero() {
 		return
 	}
+	w.query = 0
 	if w.redirects++; w.redirects > maxRedirects {
 		d.Stats.RedirectLimits++
-		w.redirects, w.root, w.at = 0, ring.ID{}, now.Add(redirectWait)
+		w.redirects, w.root = 0, ring.ID{}
+		d.asking.set(w, now.Add(redirectWait))
 		return
 	}
-	w.root, w.at = m.Owner, now
+	w.root = m.Owner
+	d.asking.set(w, now)
 	d.ask(now, out)
 }
 
 // members takes a list, or what is new in it.
 func (d *Directory) members(now time.Time, from ring.ID, m wire.Members, out *Output) {
 	w := d.watched[m.Name]
-	if w == nil {
+	switch {
+	case w == nil:
 		return
-	}
-	fromReplica := m.Query&replicaQuery != 0
-	if m.Query != 0 && !fromReplica && m.Query != w.query {
-		return // of an earlier question
-	}
-	if fromReplica {
-		w.add(m, d.self, out)
-		return
-	}
-	if m.From != (wire.Ver{}) && m.From != w.ver && !(m.From.Epoch == w.ver.Epoch && m.From.Count <= w.ver.Count) {
-		w.pause, w.at = 0, now // something in between is missing
-		d.ask(now, out)
-		return
-	}
-	if m.From == (wire.Ver{}) && !m.Partial && !m.Incomplete { // what is not in a full list is gone
-		w.gone = nil
-		for _, id := range sortedIDs(w.members) {
-			if !slices.ContainsFunc(m.Entries, func(e wire.Entry) bool { return e.Node == id }) {
-				w.drop(m.Name, id, out)
-			}
+	case m.Query&replicaQuery != 0:
+		if w.unsure { // else it would bring back who has left
+			w.add(m, d.self, out)
 		}
+		return
+	case from != w.root, m.Query != 0 && m.Query != w.query:
+		return // of one who was root before, or of an earlier question
 	}
-	w.add(m, d.self, out)
-	if w.ver.Epoch != m.Ver.Epoch || m.Ver.Count > w.ver.Count {
-		w.ver = m.Ver
+	full := m.From == wire.Ver{}
+	same := m.Ver.Epoch == w.ver.Epoch
+	if !full && !(same && m.From.Count <= w.ver.Count) { // something in between is missing
+		if w.query == 0 || m.Query != 0 { // else the answer will have it
+			d.asking.set(w, now)
+			d.ask(now, out)
+		}
+		return
+	}
+	if !same || m.Ver.Count >= w.ver.Count { // else all that has been heard
+		d.apply(w, m, out)
 	}
 	if m.Query != 0 {
 		w.query, w.redirects, w.pause = 0, 0, 0
+		d.asking.set(w, now.Add(renewal))
+	}
+	if w.unsure && w.query == 0 {
+		d.doubt(now, w, out)
+	}
+	d.confirm(w, out)
+}
+
+// apply makes what is known what was told.
+func (d *Directory) apply(w *watch, m wire.Members, out *Output) {
+	if m.From == (wire.Ver{}) {
 		w.unsure = m.Incomplete
-		w.at = now.Add(renewal)
-		if m.Incomplete {
-			w.at = now.Add(time.Second)
-			if len(w.members) == 0 { // that it knows of none says nothing yet
-				d.Stats.Incomplete++
-				w.at = now.Add(redirectWait)
-				for _, id := range d.ring.Replicas(m.Name.Key) {
-					if id != d.self {
-						out.Send = append(out.Send, Send{id, wire.Resolve{Query: w.query | replicaQuery, Names: []wire.Held{{Name: m.Name}}}})
-					}
+		if !m.Incomplete {
+			w.gone = nil
+		}
+		if !m.Incomplete && !m.Partial { // what is not in a full list is gone
+			in := make(map[ring.ID]bool, len(m.Entries))
+			for _, e := range m.Entries {
+				in[e.Node] = true
+			}
+			for _, id := range sortedIDs(w.members) {
+				if !in[id] {
+					w.drop(id, out)
 				}
 			}
 		}
 	}
-	d.confirmAll(now, m.Name, out)
+	w.add(m, d.self, out)
+	w.ver = m.Ver
+}
+
+// doubt asks soon again for what a root that does not know all has told. That it
+// knows of none says nothing yet: the replicas may.
+func (d *Directory) doubt(now time.Time, w *watch, out *Output) {
+	if len(w.members) > 0 {
+		d.asking.set(w, now.Add(time.Second))
+		return
+	}
+	d.Stats.Incomplete++
+	d.asking.set(w, now.Add(redirectWait))
+	for _, id := range d.ring.Replicas(w.name.Key) {
+		if id != d.self {
+			out.Send = append(out.Send, Send{id, wire.Resolve{Query: replicaQuery, Names: []wire.Held{{Name: w.name}}}})
+		}
+	}
 }
 
 // add takes entries in.
@@ -163,12 +210,35 @@ func (w *watch) add(m wire.Members, self ring.ID, out *Output) {
 		switch {
 		case e.Node == self, had && e.Seq < old.Seq:
 		case e.Members == 0:
-			w.drop(m.Name, e.Node, out)
+			w.drop(e.Node, out)
 		case !had || old.Workers != e.Workers:
 			w.members[e.Node] = e
-			out.step(Changed, Change{m.Name, e.Node, int(e.Members), int(e.Workers)})
+			out.step(Changed, Change{w.name, e.Node, int(e.Members), int(e.Workers)})
 		default:
 			w.members[e.Node] = e
 		}
+	}
+}
+
+// lostMember follows the end of a node.
+func (w *watch) lostMember(id ring.ID, out *Output) {
+	if _, member := w.members[id]; !member {
+		return
+	}
+	w.drop(id, out)
+	if w.gone = append(w.gone, id); len(w.gone) > maxGone {
+		w.gone = w.gone[1:]
+	}
+}
+
+// reroot follows a change of the view.
+func (d *Directory) reroot(now time.Time, w *watch) {
+	if slices.ContainsFunc(w.gone, d.ring.Knows) { // the root may not have held it for dead
+		w.gone, w.ver = nil, wire.Ver{}
+		d.askNow(now, w)
+	}
+	if w.root != d.ring.Owner(w.name.Key) {
+		w.root = ring.ID{}
+		d.askNow(now, w)
 	}
 }
