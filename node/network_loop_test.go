@@ -36,7 +36,7 @@ func TestNetworkControlLoopsMayStand(t *testing.T) {
 		if err := s.Subscribe(fmt.Sprint("topic ", i), l.hear); err != nil {
 			t.Fatal(err)
 		}
-		services, heard = append(services, s), append(heard, l)
+		heard = append(heard, l)
 	}
 	for i, n := range nodes {
 		c, other := attached(t, n, "", nil), 1-i
