@@ -13,7 +13,6 @@ type Known struct {
 	State wire.State
 	Addrs []wire.Addr // where it may be dialled
 	Via   ring.ID     // who hands frames on to it, if no link comes about
-	Need  bool        // the ring or the routing needs a link to it
 	Doubt bool        // it does not answer; soon it is held for dead
 }
 
@@ -41,7 +40,7 @@ func (o *Overlay) Nodes() []Known {
 			nodes = append(nodes, Known{ID: p.id, State: p.state, Addrs: p.addrs})
 		}
 		k := &nodes[i]
-		k.Need, k.Doubt = p.pinned(), !p.answers()
+		k.Doubt = !p.answers()
 		if p.path == linked {
 			k.State = p.state
 		}
