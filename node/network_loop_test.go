@@ -26,7 +26,7 @@ func stand(t *testing.T, n *Node, until chan struct{}) {
 func TestNetworkControlLoopsMayStand(t *testing.T) {
 	nodes := joined(t, 2)
 	ctx := inTime(t)
-	var services, clients []*Client
+	var clients []*Client
 	var heard []*listener
 	var tunnels []*Tunnel
 	const rounds = 50
