@@ -132,6 +132,7 @@ func (p *Plane) Attend(now time.Time, b *queue.Batch, asks *Asks) {
 		try[name] = try[name] || all
 	}
 	told := make(map[Absence]bool)
+	wanted := make(map[*interest]bool)
 	var canceled map[*Peer]map[uint64]bool
 	for _, n := range notes {
 		switch {
@@ -179,7 +180,10 @@ func (p *Plane) Attend(now time.Time, b *queue.Batch, asks *Asks) {
 				add(n.name, false)
 			}
 			w.tickets = append(w.tickets, t)
-			p.watch(now, core.Cluster, n.name, asks)
+			if i := p.watch(now, core.Cluster, n.name, asks); i != nil && !wanted[i] {
+				wanted[i] = true
+				p.want(i, asks)
+			}
 		}
 	}
 	if canceled != nil {
@@ -281,10 +285,11 @@ func (p *Plane) close(t *publication) bool {
 	return true
 }
 
-// watch asks for the member nodes of a name that is in use.
-func (p *Plane) watch(now time.Time, k core.Kind, name string, asks *Asks) {
+// watch asks for the member nodes of a name that is in use; nil: there are no other
+// nodes.
+func (p *Plane) watch(now time.Time, k core.Kind, name string, asks *Asks) *interest {
 	if p.network == "" {
-		return
+		return nil
 	}
 	key := p.Key(k, name)
 	i := p.names[key]
@@ -297,6 +302,7 @@ func (p *Plane) watch(now time.Time, k core.Kind, name string, asks *Asks) {
 		asks.Watch = append(asks.Watch, key)
 	}
 	i.last = now
+	return i
 }
 
 // Member applies what the control plane says of another node's members of a name.
@@ -326,6 +332,15 @@ func (p *Plane) drop(key wire.Name, peer *Peer) {
 	if _, ok := i.nodes[peer.ID]; ok {
 		delete(i.nodes, peer.ID)
 		p.leaveNode(i, key, peer)
+	}
+}
+
+// want asks for links to the nodes with members of a name that there are none to.
+func (p *Plane) want(i *interest, asks *Asks) {
+	for _, id := range slices.SortedFunc(maps.Keys(i.nodes), ring.ID.Compare) { //iris:unordered sorted here
+		if p.Peer(id).linked() == nil {
+			asks.Wanted = append(asks.Wanted, id)
+		}
 	}
 }
 
@@ -521,6 +536,7 @@ func (p *Plane) sweep(now time.Time, asks *Asks) {
 		}
 		if busy {
 			i.last = now
+			p.want(i, asks)
 			continue
 		}
 		if now.Sub(i.last) < interestIdle {

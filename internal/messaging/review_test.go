@@ -3,6 +3,7 @@ package messaging
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -424,4 +425,26 @@ func TestHopelessRequestHoldsUpNoOther(t *testing.T) {
 		}
 	}
 	t.Error("the other waits")
+}
+
+// A link to a node with members that was lost or let go of is wanted again by the
+// first call that waits for it, and while the name is in use.
+func TestLinkToAMemberNodeIsWantedAgain(t *testing.T) {
+	net := newNetwork(t, 2)
+	a, b := net.nodes[0], net.nodes[1]
+	b.member(core.Cluster, "echo")
+	c := a.client()
+	a.request(c, 1, "echo", "", 1000)
+	net.cut(a, b)
+	var asks Asks
+	c.Conn.Request(net.now, &a.b, 2, []byte("echo"), nil, 1000)
+	a.plane.Attend(net.now, &a.b, &asks)
+	if !slices.Contains(asks.Wanted, b.id) {
+		t.Error("not by a call")
+	}
+	asks.Reset()
+	a.plane.sweep(net.now, &asks)
+	if !slices.Contains(asks.Wanted, b.id) {
+		t.Error("not while the name is in use")
+	}
 }
