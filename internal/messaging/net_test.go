@@ -124,7 +124,13 @@ func (w *wires) SendControl(m wire.Message) {
 	}
 }
 
-func (w *wires) Waiting(wire.Lane) int  { return 0 }
+func (w *wires) Waiting(wire.Lane) (octets int) {
+	for _, f := range w.queued {
+		octets += len(f.data)
+	}
+	return octets
+}
+
 func (w *wires) Moved(wire.Lane) uint64 { return 0 }
 
 func (w *wires) RTT() time.Duration { return time.Millisecond }

@@ -89,18 +89,18 @@ func (p *publication) spread(now time.Time, b *queue.Batch, plane *Plane, topic,
 	p.next++
 	p.kept.push(n, load)
 	b.Octets += len(body) * len(p.nodes)
-	look := len(p.nodes) > 0 && b.Crowd == nil
-	if p.since += len(body) + len(p.head); p.since < crowdLook {
-		look = false
-	} else {
-		p.since = 0
+	look := false
+	if p.since += len(body) + len(p.head); p.since >= crowdLook {
+		p.since, look = 0, true
 	}
 	for _, t := range p.nodes {
-		if look && t.peer.Crowded(now) {
-			b.Crowd, look = t.peer, false
-		}
-		if t.due == n && p.send(b, t, n, 0, load) {
+		if !t.known || t.due != n {
+			p.mendTarget(b, t) // there may be room by now
+		} else if p.send(b, t, n, 0, load) {
 			t.due = n + 1
+		}
+		if b.Crowd == nil && (look || t.due <= n) && t.peer.Crowded(now) {
+			b.Crowd = t.peer
 		}
 	}
 	fresh = !p.dirty

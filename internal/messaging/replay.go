@@ -2,8 +2,8 @@ package messaging
 
 import "github.com/project-iris/iris/internal/queue"
 
-// maxReplay is how many octets a stream keeps for those who missed something, and
-// one message.
+// maxReplay is how many octets a stream keeps at least for those who missed
+// something. What is before them is not kept.
 const maxReplay = 1 << 20
 
 // recordCost is what a message counts for beside its body.
@@ -35,9 +35,18 @@ func (r *replay) push(n uint64, load queue.Payload) {
 		return
 	}
 	r.octets += len(load.Data) + recordCost
-	for r.octets > maxReplay && r.first < n {
+	for r.first < n && r.octets-r.oldest() >= maxReplay {
 		r.pop()
 	}
+}
+
+// oldest returns what the oldest counts for.
+func (r *replay) oldest() int {
+	if len(r.large) > 0 && r.large[0].number == r.first {
+		return len(r.large[0].body.Bytes()) + recordCost
+	}
+	_, body := r.small.First()
+	return len(body) + recordCost
 }
 
 // pop lets the oldest go.
