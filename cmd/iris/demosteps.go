@@ -204,10 +204,10 @@ func (d *demo) tunnel(ctx context.Context) error {
 // kill kills node 2 while its greeter works. What it had in hand may have been
 // carried out or not, so nobody else is asked to: it is lost.
 func (d *demo) kill(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, demoPatience)
-	defer cancel()
 	start := time.Now()
-	outcomes, err := d.ask(ctx, manyAsked)
+	patient, cancel := context.WithTimeout(ctx, demoPatience)
+	defer cancel()
+	outcomes, err := d.ask(patient, manyAsked)
 	if err != nil {
 		return err
 	}
