@@ -77,8 +77,9 @@ func (d *Directory) take(now time.Time, l *list) {
 		return
 	}
 	l.ver = wire.Ver{Epoch: d.rng.Uint32() | 1, Count: l.ver.Count + 1}
-	l.told = l.ver.Count - 1
+	l.told = l.ver.Count
 	if len(l.watchers) > 0 { // of a time before, who may not have seen that it is another one
+		l.told--
 		d.schedule(now, l, false)
 	}
 }
