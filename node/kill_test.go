@@ -10,7 +10,7 @@ import (
 // TestKilledNodeSaysNothing kills a node that serves a request, has a tunnel open and
 // links to two others: they find its links lost, not closed.
 func TestKilledNodeSaysNothing(t *testing.T) {
-	nodes := startNetwork(t, 3)
+	nodes := joined(t, 3)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	asked := make(chan struct{})
@@ -39,13 +39,17 @@ func TestKilledNodeSaysNothing(t *testing.T) {
 		t.Errorf("the request at the killed node ended with %v, want %v", err, ErrLost)
 	}
 	for i, n := range nodes[:2] {
-		s, err := n.Status()
-		for err == nil && s.LinksEnded["lost"] == 0 && ctx.Err() == nil {
-			time.Sleep(time.Millisecond)
-			s, err = n.Status()
-		}
-		if err != nil || s.LinksEnded["lost"] == 0 || s.LinksEnded["closed by peer"] > 0 {
-			t.Errorf("node %d: links ended: %v, %v", i, s.LinksEnded, err)
+		var ended map[string]uint64
+		eventually(t, "the link to the killed node has ended", func() bool {
+			s, err := n.Status()
+			if err != nil {
+				t.Fatal(err)
+			}
+			ended = s.LinksEnded
+			return ended["lost"]+ended["closed by peer"] > 0
+		})
+		if ended["closed by peer"] > 0 {
+			t.Errorf("node %d was told of the end: links ended: %v", i, ended)
 		}
 	}
 	s, err := nodes[0].Status()
