@@ -99,6 +99,7 @@ type Core struct {
 	Config
 	Lost      uint64 // control messages for nodes that cannot be reached
 	Forwarded uint64 // those of others that were handed on
+	Forged    uint64 // those that claim to be of this node, or of nobody
 
 	conns map[Conn]*conn
 	names map[title]int // members of this node

@@ -68,7 +68,10 @@ func (c *Core) Receive(now time.Time, from ring.ID, f *wire.Frame, m wire.Messag
 			c.forward(from, f, m, out)
 			return
 		}
-		from = f.Origin
+		if from = f.Origin; from == c.Self || from.IsZero() {
+			c.Forged++ // the directory believes what it tells itself
+			return
+		}
 	}
 	switch m := m.(type) {
 	case wire.Nack, wire.DialBack:
