@@ -226,7 +226,7 @@ func (n *Node) closeClients() {
 	n.clients = nil
 	n.mu.Unlock()
 	for c := range clients {
-		c.stop(&ending{err: ErrClosed, reason: Terminating, final: true})
+		c.stop(&ending{err: ErrClosed, reason: Terminating, final: n.network == nil})
 	}
 	for c := range clients {
 		<-c.done

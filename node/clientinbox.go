@@ -29,7 +29,7 @@ type ending struct {
 	err    error          // of every call from then on
 	count  *atomic.Uint64 // of such endings; nil: none
 	reason string         // told to the peers of its tunnels
-	final  bool           // the node ends too: nobody else serves what waits
+	final  bool           // the node ends too, and there are no others: nobody serves what waits
 }
 
 // inbox is what waits for the handlers of a client, and for its own two
@@ -458,7 +458,7 @@ func (s sink) Fail(reason string) {
 }
 
 // Unstarted implements messaging.Sink: what no handler was called for, unless
-// the whole node ends.
+// the node ends and there is no other.
 func (s sink) Unstarted(pos uint64) (body []byte, ok bool) {
 	c := s.c
 	c.mu.Lock()

@@ -264,7 +264,7 @@ func (c *Conn) Close(now time.Time, b *queue.Batch) {
 			}
 			g.limit = nil
 			c.plane.serve(now, b, g, k, c.home.everyone.key, body, g.timeout)
-		case ok:
+		case ok && !c.plane.draining.Load(): // else who asked is ending as well
 			c.plane.again(now, b, g.ticket, c.Cluster, body, c)
 		case g.origin != nil:
 			g.origin.answer(b, g.number, wire.ReplyLost, c.home.says(c.plane), nil)

@@ -386,6 +386,9 @@ func (p *Plane) LinkDown(now time.Time, b *queue.Batch, id ring.ID, l Link) {
 			}
 		}
 	}
+	if peer.gone.Load() {
+		p.bury(now, b, peer)
+	}
 }
 
 // lane is where an attempt was sent.
@@ -404,6 +407,13 @@ func (p *Plane) NodeGone(now time.Time, b *queue.Batch, id ring.ID) {
 		return
 	}
 	peer.gone.Store(true)
+	if peer.linked() == nil { // else its last answers may be on their way: LinkDown does the rest
+		p.bury(now, b, peer)
+	}
+}
+
+// bury ends what a node that is gone was handed, and what it asked for. Loop.
+func (p *Plane) bury(now time.Time, b *queue.Batch, peer *Peer) {
 	peer.mu.Lock()
 	open := peer.open.numbered()
 	for _, o := range open {

@@ -448,3 +448,22 @@ func TestLinkToAMemberNodeIsWantedAgain(t *testing.T) {
 		t.Error("not while the name is in use")
 	}
 }
+
+// The word that a node is gone may overtake its last answers: they count as long as
+// there is a link.
+func TestLastAnswersOfANodeThatLeaves(t *testing.T) {
+	net := newNetwork(t, 2)
+	a, b := net.nodes[0], net.nodes[1]
+	m := b.member(core.Cluster, "echo")
+	c := a.client()
+	c.Early = true
+	a.request(c, 1, "echo", "", 1000)
+	a.request(c, 2, "echo", "", 1000)
+	net.run()
+	m.Reply(net.now, &b.b, m.read()[0].id, false, []byte("pong"))
+	a.plane.NodeGone(net.now, &a.b, b.id)
+	net.run()
+	a.expect(c, answered(1, Replied, "pong"))
+	net.cut(a, b)
+	a.expect(c, answered(2, Lost, ""))
+}
