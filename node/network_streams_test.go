@@ -244,3 +244,38 @@ func TestNetworkSlowSubscriber(t *testing.T) {
 	lossless(t, nodes...)
 	once.Do(func() { close(stuck) })
 }
+
+// TestNetworkDeliversLargeMessages has large messages with small ones right behind
+// them.
+func TestNetworkDeliversLargeMessages(t *testing.T) {
+	nodes := joined(t, 3)
+	sizes := []int{0, 32 << 10, 1 << 20, 10, 40 << 20, 100}
+	publisher := attached(t, nodes[0], "", nil)
+	for what, send := range map[string]func(m []byte) error{
+		"event":     func(m []byte) error { return publisher.Publish("large", m) },
+		"broadcast": func(m []byte) error { return publisher.Broadcast("large", m) },
+	} {
+		var ls []*listener
+		for i, n := range nodes[1:] {
+			l := newListener(t, fmt.Sprintf("%s, listener %d", what, i), len(sizes))
+			if what == "event" {
+				if err := attached(t, n, "", nil).Subscribe("large", l.hear); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				attached(t, n, "large", &handler{broadcast: l.hear})
+			}
+			ls = append(ls, l)
+		}
+		open(t, 0, send, ls...)
+		for n, size := range sizes {
+			if err := send(numbered(0, uint32(n), size)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, l := range ls {
+			l.wait()
+		}
+	}
+	lossless(t, nodes...)
+}
