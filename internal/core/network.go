@@ -186,6 +186,7 @@ func (c *Core) collect(now time.Time, out *Output) {
 	out.Dial = append(out.Dial, c.ring.Dial...)
 	out.Drop = append(out.Drop, c.ring.Drop...)
 	changed := false
+	var joined []ring.ID
 	for _, n := range c.ring.News {
 		out.News = append(out.News, n)
 		switch n.Kind {
@@ -196,11 +197,14 @@ func (c *Core) collect(now time.Time, out *Output) {
 			c.directory.Mourned(now, &c.dir)
 			changed = true
 		case overlay.NodeJoined:
-			c.directory.Again(now, &c.dir, n.ID)
-			changed = true
+			joined = append(joined, n.ID)
 		case overlay.ViewChanged, overlay.StateChanged, overlay.NodeLeaving:
 			changed = true
 		}
+	}
+	if len(joined) > 0 { // all at once: it looks at every name
+		c.directory.Again(now, &c.dir, joined...)
+		changed = true
 	}
 	if changed {
 		c.directory.ViewChanged(now, &c.dir)

@@ -188,11 +188,11 @@ func (d *Directory) moveChecks(now time.Time, out *Output) {
 			delete(d.checks, root)
 		}
 	}
-	for _, w := range d.inOrder() {
-		if w.wait != (waiting{}) && w.wait.root != d.ring.Owner(w.name.Key) {
-			w.wait = waiting{}
-			moved = append(moved, w.name)
-		}
+	for _, name := range those(d.watched, func(n wire.Name, w *watch) bool {
+		return w.wait != (waiting{}) && w.wait.root != d.ring.Owner(n.Key)
+	}) {
+		d.watched[name].wait = waiting{}
+		moved = append(moved, name)
 	}
 	for _, name := range moved {
 		d.Published(now, name, out)

@@ -52,35 +52,33 @@ func (d *Directory) compare(now time.Time, from ring.ID, m wire.DigestDir, out *
 	case m.Role == wire.DigestAnswer && m.Wanted:
 		d.Again(now, out, from)
 	case m.Role == wire.DigestMember:
-		var count uint32
-		var sum uint64
-		for name, l := range d.lists { //iris:unordered sums
-			if e := l.entries[from]; e != nil && e.Members > 0 && d.keeps(name) {
-				count++
-				sum += mix(name)
-			}
-		}
-		last, again := d.doubts[from]
-		delete(d.doubts, from)
-		if count == m.Count && sum == m.Sum {
-			return
-		}
-		d.Stats.Mismatches++
-		var newest uint64
-		for _, name := range sorted(d.lists) {
-			l := d.lists[name]
-			e := l.entries[from]
-			if e == nil || e.Members == 0 {
-				continue
-			}
-			newest = max(newest, e.Seq)
-			if again && e.Seq <= last { // it has announced everything since, but not this
-				d.end(now, l, from)
-			}
-		}
-		d.doubts[from] = newest
-		d.send(now, from, wire.DigestDir{Role: wire.DigestAnswer, Wanted: true}, out)
+		d.compareSum(now, from, m, out)
 	}
+}
+
+func (d *Directory) compareSum(now time.Time, from ring.ID, m wire.DigestDir, out *Output) {
+	var count uint32
+	var sum, newest uint64
+	for name, l := range d.lists { //iris:unordered sums
+		if l.has(from) && l.role != none {
+			count++
+			sum += mix(name)
+			newest = max(newest, l.entries[from].Seq)
+		}
+	}
+	last, again := d.doubts[from]
+	delete(d.doubts, from)
+	if count == m.Count && sum == m.Sum {
+		return
+	}
+	d.Stats.Mismatches++
+	d.doubts[from] = newest
+	if again { // it has announced everything since, but not what is older
+		for _, name := range those(d.lists, func(_ wire.Name, l *list) bool { return l.has(from) && l.entries[from].Seq <= last }) {
+			d.end(now, d.lists[name], from)
+		}
+	}
+	d.send(now, from, wire.DigestDir{Role: wire.DigestAnswer, Wanted: true}, out)
 }
 
 // mix spreads a name over 64 bits.

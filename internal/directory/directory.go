@@ -152,9 +152,17 @@ func compareNames(a, b wire.Name) int {
 	return cmp.Or(cmp.Compare(a.Kind, b.Kind), a.Key.Compare(b.Key))
 }
 
-// sorted returns the keys of a map of names in order.
-func sorted[V any](m map[wire.Name]V) []wire.Name {
-	return slices.SortedFunc(maps.Keys(m), compareNames) //iris:unordered sorted here
+// those returns the names that something is true of, in order: to look at all is cheap,
+// to sort them is not.
+func those[V any](m map[wire.Name]V, is func(wire.Name, V) bool) []wire.Name {
+	var names []wire.Name
+	for name, v := range m { //iris:unordered sorted below
+		if is(name, v) {
+			names = append(names, name)
+		}
+	}
+	slices.SortFunc(names, compareNames)
+	return names
 }
 
 func sortedIDs[V any](m map[ring.ID]V) []ring.ID {
@@ -227,8 +235,8 @@ func (d *Directory) Next() time.Time {
 func (d *Directory) ViewChanged(now time.Time, out *Output) {
 	d.settleLists(now, out)
 	d.announceAll(now, out)
-	for _, w := range d.inOrder() {
-		d.reroot(now, w)
+	for _, name := range those(d.watched, d.misled) {
+		d.reroot(now, d.watched[name])
 	}
 	d.moveChecks(now, out)
 	d.push(now, out)
@@ -243,10 +251,8 @@ func (d *Directory) Linked(now time.Time, id ring.ID, out *Output) {
 			d.repeating.set(p, now)
 		}
 	}
-	for _, w := range d.inOrder() {
-		if w.root == id || d.ring.Owner(w.name.Key) == id {
-			d.askNow(now, w)
-		}
+	for _, name := range those(d.watched, func(n wire.Name, w *watch) bool { return w.root == id || d.ring.Owner(n.Key) == id }) {
+		d.askNow(now, d.watched[name])
 	}
 	if c := d.checks[id]; c != nil {
 		c.lost()
@@ -259,13 +265,14 @@ func (d *Directory) Linked(now time.Time, id ring.ID, out *Output) {
 func (d *Directory) NodeGone(now time.Time, id ring.ID, out *Output) {
 	delete(d.doubts, id)
 	delete(d.strangers, id)
-	for _, name := range sorted(d.lists) {
-		l := d.lists[name]
-		delete(l.watchers, id)
-		d.end(now, l, id)
+	for _, name := range those(d.lists, func(_ wire.Name, l *list) bool { return l.has(id) }) {
+		d.end(now, d.lists[name], id)
 	}
-	for _, w := range d.inOrder() {
-		w.lostMember(id, out)
+	for _, l := range d.lists { //iris:unordered each by itself
+		delete(l.watchers, id)
+	}
+	for _, name := range those(d.watched, func(_ wire.Name, w *watch) bool { return w.has(id) }) {
+		d.watched[name].lost(id, out)
 	}
 	d.forget(func(p *pending) bool { return p.to == id })
 	d.push(now, out)
@@ -290,8 +297,8 @@ func (d *Directory) endStrangers(now time.Time, out *Output) {
 // Mourned tells that others held this node for dead: what it announced and whom it
 // watches they have forgotten.
 func (d *Directory) Mourned(now time.Time, out *Output) {
-	for _, w := range d.inOrder() {
-		d.askNow(now, w)
+	for _, name := range those(d.watched, func(wire.Name, *watch) bool { return true }) {
+		d.askNow(now, d.watched[name])
 	}
 	d.Again(now, out)
 	d.ask(now, out)

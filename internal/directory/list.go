@@ -55,16 +55,20 @@ func (d *Directory) list(now time.Time, name wire.Name) *list {
 	return l
 }
 
-// take gives the list the role that the ring says.
-func (d *Directory) take(now time.Time, l *list) {
-	is := none
-	owner := d.ring.Owner(l.name.Key)
+// roleOf returns what the ring says that this node is to a name.
+func (d *Directory) roleOf(name wire.Name) role {
 	switch {
-	case owner == d.self:
-		is = root
-	case slices.Contains(d.ring.Replicas(l.name.Key), d.self):
-		is = replica
+	case d.ring.Owner(name.Key) == d.self:
+		return root
+	case slices.Contains(d.ring.Replicas(name.Key), d.self):
+		return replica
 	}
+	return none
+}
+
+// take gives the list the role that it has now.
+func (d *Directory) take(now time.Time, l *list) {
+	is := d.roleOf(l.name)
 	if is == l.role {
 		return
 	}
@@ -105,13 +109,14 @@ func (d *Directory) settleList(now time.Time, l *list) []wire.Replica {
 func (d *Directory) settleLists(now time.Time, out *Output) {
 	alone := d.alone
 	d.alone = d.ring.State() == wire.Solo
-	over := make(map[ring.ID][]wire.Replica)
-	for _, name := range sorted(d.lists) {
-		l := d.lists[name]
-		if alone && !d.alone {
+	if alone && !d.alone {
+		for _, l := range d.lists { //iris:unordered each by itself
 			l.complete, l.since = false, now
 		}
-		all := d.settleList(now, l)
+	}
+	over := make(map[ring.ID][]wire.Replica)
+	for _, name := range those(d.lists, func(n wire.Name, l *list) bool { return l.role != d.roleOf(n) }) {
+		all := d.settleList(now, d.lists[name])
 		if to := d.ring.Owner(name.Key); !to.IsZero() && to != d.self {
 			over[to] = append(over[to], all...)
 		}
@@ -165,9 +170,11 @@ func (l *list) set(now time.Time, in wire.Entry) bool {
 	return true
 }
 
+func (l *list) has(id ring.ID) bool { return l.entries[id] != nil && l.entries[id].Members > 0 }
+
 // end has a node have no members any more, though it did not say so itself.
 func (d *Directory) end(now time.Time, l *list, id ring.ID) {
-	if e := l.entries[id]; e != nil && e.Members > 0 {
+	if e := l.entries[id]; l.has(id) {
 		e.Members, e.gone = 0, now
 		l.change(e)
 		d.schedule(now, l, false)
@@ -208,9 +215,7 @@ func (d *Directory) announced(now time.Time, from ring.ID, m wire.Announce, out 
 }
 
 // keeps reports whether this node is root or a replica of a name.
-func (d *Directory) keeps(name wire.Name) bool {
-	return slices.Contains(d.keepers(name), d.self)
-}
+func (d *Directory) keeps(name wire.Name) bool { return d.roleOf(name) != none }
 
 // replicate takes what a former root knew.
 func (d *Directory) replicate(now time.Time, from ring.ID, m wire.Replicate, out *Output) {

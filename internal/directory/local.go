@@ -82,26 +82,20 @@ func (d *Directory) keepers(name wire.Name) []ring.ID {
 
 // announceAll tells those who have become keepers of a name since it was announced.
 func (d *Directory) announceAll(now time.Time, out *Output) {
-	var order []ring.ID
-	names := make(map[ring.ID][]wire.Name)
-	for _, name := range sorted(d.local) {
-		l := d.local[name]
-		keepers := d.keepers(name)
-		for _, to := range keepers {
-			if !slices.Contains(l.keepers, to) {
-				if names[to] == nil {
-					order = append(order, to)
-				}
-				names[to] = append(names[to], name)
+	news := make(map[ring.ID][]wire.Name)
+	for name, l := range d.local { //iris:unordered sorted below
+		was := l.keepers
+		l.keepers = d.keepers(name)
+		for _, to := range l.keepers {
+			if !slices.Contains(was, to) {
+				news[to] = append(news[to], name)
 			}
 		}
-		l.keepers = keepers
 	}
-	for _, to := range order {
-		for all := names[to]; len(all) > 0; {
-			n := min(len(all), perMessage)
-			d.announce(now, to, all[:n], out)
-			all = all[n:]
+	for _, to := range sortedIDs(news) {
+		slices.SortFunc(news[to], compareNames)
+		for names := range slices.Chunk(news[to], perMessage) {
+			d.announce(now, to, names, out)
 		}
 	}
 	d.forget(func(p *pending) bool {

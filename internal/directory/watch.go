@@ -45,15 +45,6 @@ func (d *Directory) Unwatch(name wire.Name) {
 	}
 }
 
-// inOrder returns what is watched, in an order that is always the same.
-func (d *Directory) inOrder() []*watch {
-	ws := make([]*watch, 0, len(d.watched))
-	for _, name := range sorted(d.watched) {
-		ws = append(ws, d.watched[name])
-	}
-	return ws
-}
-
 // Gone says that a node turned out to have no member of a name.
 func (d *Directory) Gone(now time.Time, name wire.Name, node ring.ID, out *Output) {
 	if w := d.watched[name]; w != nil {
@@ -76,7 +67,7 @@ func (d *Directory) unwanted(now time.Time, from ring.ID, m wire.Unwanted, out *
 
 // drop takes a node out of what is known.
 func (w *watch) drop(id ring.ID, out *Output) {
-	if _, ok := w.members[id]; ok {
+	if w.has(id) {
 		delete(w.members, id)
 		out.step(Changed, Change{Name: w.name, Node: id})
 	}
@@ -220,25 +211,29 @@ func (w *watch) add(m wire.Members, self ring.ID, out *Output) {
 	}
 }
 
-// lostMember follows the end of a node.
-func (w *watch) lostMember(id ring.ID, out *Output) {
-	if _, member := w.members[id]; !member {
-		return
-	}
+func (w *watch) has(id ring.ID) bool {
+	_, ok := w.members[id]
+	return ok
+}
+
+// lost follows the end of a member node.
+func (w *watch) lost(id ring.ID, out *Output) {
 	w.drop(id, out)
 	if w.gone = append(w.gone, id); len(w.gone) > maxGone {
 		w.gone = w.gone[1:]
 	}
 }
 
-// reroot follows a change of the view.
+// misled reports that a change of the view may have made what is known of a name wrong:
+// it has another root now, or one that may not have held a member node for dead.
+func (d *Directory) misled(name wire.Name, w *watch) bool {
+	return w.root != d.ring.Owner(name.Key) || slices.ContainsFunc(w.gone, d.ring.Knows)
+}
+
 func (d *Directory) reroot(now time.Time, w *watch) {
-	if slices.ContainsFunc(w.gone, d.ring.Knows) { // the root may not have held it for dead
+	if slices.ContainsFunc(w.gone, d.ring.Knows) {
 		w.gone, w.ver = nil, wire.Ver{}
-		d.askNow(now, w)
 	}
-	if w.root != d.ring.Owner(w.name.Key) {
-		w.root = ring.ID{}
-		d.askNow(now, w)
-	}
+	w.root = ring.ID{}
+	d.askNow(now, w)
 }
