@@ -95,29 +95,37 @@ func TestMulticastReachesEveryOtherHost(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		err := l.Hosts[0].Do(func() error {
-			eth0, err := net.InterfaceByName("eth0")
-			if err != nil {
-				return err
-			}
-			nc, err := net.ListenUDP("udp", nil)
-			if err != nil {
-				return err
-			}
-			defer nc.Close()
-			raw, err := nc.SyscallConn()
-			if err != nil {
-				return err
-			}
-			raw.Control(func(fd uintptr) {
-				unix.SetsockoptIPMreqn(int(fd), unix.IPPROTO_IP, unix.IP_MULTICAST_IF, &unix.IPMreqn{Ifindex: int32(eth0.Index)})
+		heard, sent := make(chan struct{}), make(chan error, 1)
+		go func() {
+			sent <- l.Hosts[0].Do(func() error {
+				eth0, err := net.InterfaceByName("eth0")
+				if err != nil {
+					return err
+				}
+				nc, err := net.ListenUDP("udp", nil)
+				if err != nil {
+					return err
+				}
+				defer nc.Close()
+				raw, err := nc.SyscallConn()
+				if err != nil {
+					return err
+				}
+				raw.Control(func(fd uintptr) {
+					unix.SetsockoptIPMreqn(int(fd), unix.IPPROTO_IP, unix.IP_MULTICAST_IF, &unix.IPMreqn{Ifindex: int32(eth0.Index)})
+				})
+				for { // a port of the bridge may take a moment until it forwards
+					if _, err = nc.WriteToUDP([]byte("hello"), group); err != nil {
+						return err
+					}
+					select {
+					case <-heard:
+						return nil
+					case <-time.After(20 * time.Millisecond):
+					}
+				}
 			})
-			_, err = nc.WriteToUDP([]byte("hello"), group)
-			return err
-		})
-		if err != nil {
-			t.Errorf("send to %v: %v", group, err)
-		}
+		}()
 		for i, ear := range ears {
 			ear.SetReadDeadline(time.Now().Add(limit))
 			buf := make([]byte, 16)
@@ -126,6 +134,10 @@ func TestMulticastReachesEveryOtherHost(t *testing.T) {
 				t.Errorf("%s got %q, %v for %v", l.Hosts[1+i].Name, buf[:n], err, group)
 			}
 			ear.Close()
+		}
+		close(heard)
+		if err := <-sent; err != nil {
+			t.Errorf("send to %v: %v", group, err)
 		}
 	}
 }
