@@ -72,7 +72,9 @@ func (d *Directory) compareSum(now time.Time, from ring.ID, m wire.DigestDir, ou
 		return
 	}
 	d.Stats.Mismatches++
-	d.doubts[from] = newest
+	if d.ring.Knows(from) { // else nobody would say when it is gone
+		d.doubts[from] = newest
+	}
 	if again { // it has announced everything since, but not what is older
 		for _, name := range those(d.lists, func(_ wire.Name, l *list) bool { return l.has(from) && l.entries[from].Seq <= last }) {
 			d.end(now, d.lists[name], from)

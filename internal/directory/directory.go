@@ -35,6 +35,9 @@ const (
 	digestEvery  = 30 * time.Second // a round of digests, but one a second at most
 	stranger     = 3 * time.Second  // how long one that is not known may have members
 	maxGone      = 64               // member nodes that may yet object to their death
+	maxLists     = 100_000          // that are kept for others
+	maxNodes     = 8192             // in one list, tombstones included
+	maxStrangers = 1024
 )
 
 // A Ring says who owns what; overlay.Overlay is one.
@@ -93,6 +96,8 @@ type Change struct {
 // Stats counts what went another way than the straight one.
 type Stats struct {
 	Redirects, RedirectLimits, Incomplete, WatchersDropped, Unwanted, Mismatches uint64
+
+	Full uint64 // names, or nodes of one, that there was no room for
 }
 
 // A Directory is one node's part of it. Not safe for concurrent use; times must not

@@ -38,9 +38,13 @@ type entry struct {
 	gone    time.Time // of a tombstone
 }
 
-// list finds or makes the list of a name.
+// list finds or makes the list of a name. It returns nil if there are too many.
 func (d *Directory) list(now time.Time, name wire.Name) *list {
 	l := d.lists[name]
+	if l == nil && len(d.lists) >= maxLists {
+		d.Stats.Full++
+		return nil
+	}
 	if l == nil {
 		l = &list{
 			name: name, since: now,
@@ -114,17 +118,37 @@ func (d *Directory) settleLists(now time.Time, out *Output) {
 			l.complete, l.since = false, now
 		}
 	}
-	over := make(map[ring.ID][]wire.Replica)
+	over := make(map[ring.ID][][]wire.Replica) // list by list
 	for _, name := range those(d.lists, func(n wire.Name, l *list) bool { return l.role != d.roleOf(n) }) {
 		all := d.settleList(now, d.lists[name])
 		if to := d.ring.Owner(name.Key); !to.IsZero() && to != d.self {
-			over[to] = append(over[to], all...)
+			over[to] = append(over[to], all)
 		}
 	}
 	for _, to := range sortedIDs(over) {
-		for all := range slices.Chunk(over[to], perMessage) {
-			d.send(now, to, wire.Replicate{Entries: all}, out)
+		d.handOver(now, to, over[to], out)
+	}
+}
+
+// handOver sends lists to who is root now. What says that a list is all comes with all
+// of it in one message, or not at all: of two one may be lost.
+func (d *Directory) handOver(now time.Time, to ring.ID, lists [][]wire.Replica, out *Output) {
+	var m []wire.Replica
+	for _, l := range lists {
+		if len(l) > perMessage {
+			for part := range slices.Chunk(l[:len(l)-1], perMessage) {
+				d.send(now, to, wire.Replicate{Entries: part}, out)
+			}
+			continue
 		}
+		if len(m)+len(l) > perMessage {
+			d.send(now, to, wire.Replicate{Entries: m}, out)
+			m = nil
+		}
+		m = append(m, l...)
+	}
+	if len(m) > 0 {
+		d.send(now, to, wire.Replicate{Entries: m}, out)
 	}
 }
 
@@ -191,27 +215,54 @@ func (l *list) empty() bool {
 	return true
 }
 
-// announced takes an announcement.
+// announced takes an announcement. One that there is no room for is not acknowledged,
+// and so comes again.
 func (d *Directory) announced(now time.Time, from ring.ID, m wire.Announce, out *Output) {
-	if from != d.self && !d.ring.Knows(from) && d.strangers[from].IsZero() {
-		d.strangers[from] = now.Add(stranger)
+	if !d.admits(now, from) {
+		d.Stats.Full++
+		return
 	}
-	answer := wire.Announced{Seq: m.Seq}
+	answer, all := wire.Announced{Seq: m.Seq}, true
 	for i, r := range m.Names {
 		if !d.keeps(r.Name) {
 			answer.NotMine = append(answer.NotMine, uint16(i))
 			continue
 		}
-		l := d.list(now, r.Name)
-		empty := l.empty()
-		if l.set(now, wire.Entry{Node: from, Members: r.Members, Workers: r.Workers, Seq: m.Seq}) {
-			d.schedule(now, l, empty)
-		}
+		all = d.include(now, r.Name, wire.Entry{Node: from, Members: r.Members, Workers: r.Workers, Seq: m.Seq}) && all
 	}
-	if from != d.self {
+	if from != d.self && all {
 		d.send(now, from, answer, out)
 	}
 	d.push(now, out)
+}
+
+// admits reports whether a node may announce. One that is not known may for a while.
+func (d *Directory) admits(now time.Time, id ring.ID) bool {
+	if id == d.self || d.ring.Knows(id) || !d.strangers[id].IsZero() {
+		return true
+	}
+	if len(d.strangers) >= maxStrangers {
+		return false
+	}
+	d.strangers[id] = now.Add(stranger)
+	return true
+}
+
+// include takes an entry into the list of a name. It reports whether there was room.
+func (d *Directory) include(now time.Time, name wire.Name, e wire.Entry) bool {
+	l := d.list(now, name)
+	if l == nil {
+		return false
+	}
+	if l.entries[e.Node] == nil && len(l.entries) >= maxNodes {
+		d.Stats.Full++
+		return false
+	}
+	empty := l.empty()
+	if l.set(now, e) {
+		d.schedule(now, l, empty)
+	}
+	return true
 }
 
 // keeps reports whether this node is root or a replica of a name.
@@ -223,15 +274,14 @@ func (d *Directory) replicate(now time.Time, from ring.ID, m wire.Replicate, out
 		if !d.keeps(r.Name) {
 			continue
 		}
-		l := d.list(now, r.Name)
-		empty := l.empty()
-		e := r.Entry
-		switch {
+		switch e := r.Entry; {
 		case e.Node.IsZero():
-			l.complete = l.role == root
+			if l := d.list(now, r.Name); l != nil {
+				l.complete = l.role == root
+			}
 		case e.Node == d.self: // this node knows that better
-		case (e.Members == 0 || d.ring.Knows(e.Node)) && l.set(now, e):
-			d.schedule(now, l, empty)
+		case e.Members == 0 || d.ring.Knows(e.Node):
+			d.include(now, r.Name, e)
 		}
 	}
 	d.push(now, out)
@@ -255,7 +305,7 @@ func (d *Directory) push(now time.Time, out *Output) {
 		if l.role == root && l.told != l.ver.Count && len(l.watchers) > 0 {
 			m := d.delta(now, l, wire.Ver{Epoch: l.ver.Epoch, Count: l.told})
 			for _, id := range sortedIDs(l.watchers) {
-				if now.After(l.watchers[id]) {
+				if now.After(l.watchers[id]) || id != d.self && d.ring.State() != wire.Active {
 					delete(l.watchers, id)
 					continue
 				}
@@ -314,6 +364,9 @@ func (d *Directory) resolve(now time.Time, from ring.ID, m wire.Resolve, out *Ou
 			continue
 		}
 		l := d.list(now, h.Name)
+		if l == nil {
+			continue // it asks again
+		}
 		if m.Watch {
 			d.watch(now, l, from)
 		}
@@ -365,6 +418,11 @@ func (d *Directory) check(now time.Time, from ring.ID, m wire.Check, out *Output
 			continue
 		}
 		l := d.list(now, h.Name)
+		if l == nil {
+			c.State = wire.CheckIncomplete
+			answer.Names = append(answer.Names, c)
+			continue
+		}
 		d.watch(now, l, from)
 		c.Ver = l.ver
 		if h.Ver != l.ver {

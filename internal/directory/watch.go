@@ -199,7 +199,7 @@ func (w *watch) add(m wire.Members, self ring.ID, out *Output) {
 	for _, e := range m.Entries {
 		old, had := w.members[e.Node]
 		switch {
-		case e.Node == self, had && e.Seq < old.Seq:
+		case e.Node == self, e.Node.IsZero(), had && e.Seq < old.Seq:
 		case e.Members == 0:
 			w.drop(e.Node, out)
 		case !had || old.Workers != e.Workers:
