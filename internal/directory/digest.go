@@ -41,6 +41,7 @@ func (d *Directory) digest(now time.Time, out *Output) {
 	d.digestAt = now.Add(max(digestEvery/time.Duration(len(keepers)), time.Second))
 	to := keepers[d.digested%len(keepers)]
 	if !slices.ContainsFunc(d.repeating.heap, func(p *pending) bool { return p.to == to }) { // it may not have it all yet
+		d.summed = to
 		d.send(now, to, *sums[to], out)
 	}
 }
@@ -49,7 +50,8 @@ func (d *Directory) digest(now time.Time, out *Output) {
 // answer that something is amiss.
 func (d *Directory) compare(now time.Time, from ring.ID, m wire.DigestDir, out *Output) {
 	switch {
-	case m.Role == wire.DigestAnswer && m.Wanted:
+	case m.Role == wire.DigestAnswer && m.Wanted && from == d.summed:
+		d.summed = ring.ID{}
 		d.Again(now, out, from)
 	case m.Role == wire.DigestMember:
 		d.compareSum(now, from, m, out)

@@ -22,6 +22,7 @@ const (
 	tombstone    = 60 * time.Second       // how long it is remembered that a node has no members
 	lease        = 60 * time.Second       // of a watcher
 	renewal      = 20 * time.Second       // of a watch, well within the lease
+	doubtful     = 3 * time.Second        // until a root that does not know all is asked again
 	former       = 30 * time.Second       // how long a list is good that is no longer ours
 	incomplete   = 10 * time.Second       // how long a new root may not know all
 	patience     = 200 * time.Millisecond // until something unanswered is sent again; doubles
@@ -126,6 +127,7 @@ type Directory struct {
 	swept    time.Time
 	digestAt time.Time // when a keeper is next told the sum of what it should have
 	digested int       // how many were
+	summed   ring.ID   // who was last, until it answers
 
 	alone     bool                  // as long as the ring says so
 	doubts    map[ring.ID]uint64    // nodes whose sums did not match last time: the newest announcement by then

@@ -444,14 +444,14 @@ func TestUnsureListIsAskedForUntilItIsSure(t *testing.T) {
 	}
 	b.hear(2, wire.Members{Query: replicaQuery, Name: name, Ver: wire.Ver{Epoch: 7}, Entries: []wire.Entry{entry4(3, 1, 1)}})
 	b.steps(joins(3, 1))
-	b.pass(redirectWait)
+	b.pass(doubtful)
 	to, m := one[wire.Resolve](b)
 	if to != id(1) || m.Names[0].Ver != (wire.Ver{}) {
 		t.Fatalf("%v is asked %v: all is to be told", to, m)
 	}
 	b.hear(1, wire.Members{Query: m.Query, Name: name, Ver: wire.Ver{Epoch: 1, Count: 1}, Incomplete: true})
 	b.steps() // that it does not know of 3 is no knowledge
-	b.pass(time.Second)
+	b.pass(doubtful)
 	_, m = one[wire.Resolve](b)
 	b.hear(1, wire.Members{Query: m.Query, Name: name, Ver: wire.Ver{Epoch: 1, Count: 1}})
 	b.steps(joins(3, 0))
@@ -796,8 +796,11 @@ func TestSumOfNamesIsComparedInTurn(t *testing.T) {
 	if _, m := one[wire.Members](c); len(m.Entries) != 0 {
 		t.Errorf("it still has %v", m.Entries)
 	}
-	b.hear(1, wire.DigestDir{Role: wire.DigestAnswer, Wanted: true})
-	if to, m := one[wire.Announce](b); to != id(1) || len(m.Names) != 1 {
+	last := b.d.summed
+	b.hear(8, wire.DigestDir{Role: wire.DigestAnswer, Wanted: true}) // was told no sum
+	nothing[wire.Announce](b)
+	b.hear(last.Hi>>40, wire.DigestDir{Role: wire.DigestAnswer, Wanted: true})
+	if to, m := one[wire.Announce](b); to != last || len(m.Names) != 1 {
 		t.Errorf("%v is told %v", to, m)
 	}
 }
@@ -820,4 +823,50 @@ func TestNewLinkHasWhatMayBeLostSentAgain(t *testing.T) {
 	if len(all) != 3 || types[wire.TypeAnnounce] != 1 || types[wire.TypeResolve] != 1 || types[wire.TypeCheck] != 1 {
 		t.Errorf("sent %v", all)
 	}
+}
+
+// What a node knows that was no keeper for long is too old to be told.
+func TestListOfAFormerKeeperIsForgotten(t *testing.T) {
+	for _, c := range []struct {
+		away time.Duration
+		want int
+	}{{former - time.Second, 1}, {former, 0}} {
+		b := newBench(t, 1, 2)
+		b.hear(2, announce(1, 1))
+		between := []ring.ID{{Hi: 1 << 40, Lo: 1}, {Hi: 1 << 40, Lo: 2}, name.Key, {Hi: 1<<40 + 3}}
+		for _, id := range between {
+			b.others[id] = wire.Active
+		}
+		b.d.ViewChanged(b.now, &b.out)
+		if b.d.lists[name].role != none {
+			t.Fatal("it still is a keeper")
+		}
+		b.now = b.now.Add(c.away)
+		for _, id := range between {
+			delete(b.others, id)
+		}
+		b.d.ViewChanged(b.now, &b.out)
+		if got := len(b.d.lists[name].current()); got != c.want {
+			t.Errorf("after %v: %d member nodes, want %d", c.away, got, c.want)
+		}
+	}
+}
+
+func TestQuestionsToOneRootGoTogether(t *testing.T) {
+	b := newBench(t, 9, 1)
+	b.d.Watch(b.now, name, &b.out)
+	b.d.Watch(b.now, other, &b.out)
+	b.take()
+	b.others[id(2)] = wire.Active
+	delete(b.others, id(1))
+	b.d.ViewChanged(b.now, &b.out)
+	to, m := one[wire.Resolve](b)
+	if to != id(2) || len(m.Names) != 2 {
+		t.Fatalf("%v is asked %v", to, m)
+	}
+	for _, n := range []wire.Name{name, other} {
+		b.hear(2, wire.Members{Query: m.Query, Name: n, Ver: wire.Ver{Epoch: 1, Count: 1}})
+	}
+	b.pass(renewal - 1)
+	nothing[wire.Resolve](b)
 }

@@ -73,8 +73,10 @@ func (w *watch) drop(id ring.ID, out *Output) {
 	}
 }
 
-// ask sends the questions that are due.
+// ask sends the questions that are due, those to one root together.
 func (d *Directory) ask(now time.Time, out *Output) {
+	due := make(map[ring.ID][]wire.Held)
+	query := uint32(0)
 	for w, ok := d.asking.pop(now); ok; w, ok = d.asking.pop(now) {
 		to := w.root
 		if w.redirects == 0 || w.query != 0 { // or it did not answer
@@ -84,14 +86,22 @@ func (d *Directory) ask(now time.Time, out *Output) {
 			d.asking.set(w, now.Add(time.Second))
 			continue
 		}
-		w.root, w.query = to, d.question()
+		if query == 0 {
+			query = d.question()
+		}
+		w.root, w.query = to, query
 		w.pause = min(max(2*w.pause, patience), time.Second)
 		d.asking.set(w, now.Add(w.pause))
 		held := wire.Held{Name: w.name, Ver: w.ver}
 		if w.unsure {
 			held.Ver = wire.Ver{}
 		}
-		d.send(now, to, wire.Resolve{Query: w.query, Watch: true, Names: []wire.Held{held}}, out)
+		due[to] = append(due[to], held)
+	}
+	for _, to := range sortedIDs(due) {
+		for names := range slices.Chunk(due[to], perMessage) {
+			d.send(now, to, wire.Resolve{Query: query, Watch: true, Names: names}, out)
+		}
 	}
 }
 
@@ -142,6 +152,7 @@ func (d *Directory) members(now time.Time, from ring.ID, m wire.Members, out *Ou
 		}
 		return
 	}
+	sure := !w.unsure
 	if !same || m.Ver.Count >= w.ver.Count { // else all that has been heard
 		d.apply(w, m, out)
 	}
@@ -150,7 +161,10 @@ func (d *Directory) members(now time.Time, from ring.ID, m wire.Members, out *Ou
 		d.asking.set(w, now.Add(renewal))
 	}
 	if w.unsure && w.query == 0 {
-		d.doubt(now, w, out)
+		d.asking.set(w, now.Add(doubtful))
+	}
+	if w.unsure && sure && len(w.members) == 0 {
+		d.askReplicas(w, out)
 	}
 	d.confirm(w, out)
 }
@@ -178,15 +192,10 @@ func (d *Directory) apply(w *watch, m wire.Members, out *Output) {
 	w.ver = m.Ver
 }
 
-// doubt asks soon again for what a root that does not know all has told. That it
-// knows of none says nothing yet: the replicas may.
-func (d *Directory) doubt(now time.Time, w *watch, out *Output) {
-	if len(w.members) > 0 {
-		d.asking.set(w, now.Add(time.Second))
-		return
-	}
+// askReplicas asks those who may know more than a root that does not know all, and
+// knows of nobody.
+func (d *Directory) askReplicas(w *watch, out *Output) {
 	d.Stats.Incomplete++
-	d.asking.set(w, now.Add(redirectWait))
 	for _, id := range d.ring.Replicas(w.name.Key) {
 		if id != d.self {
 			out.Send = append(out.Send, Send{id, wire.Resolve{Query: replicaQuery, Names: []wire.Held{{Name: w.name}}}})
