@@ -32,6 +32,7 @@ const (
 	checkEvery   = 10 * time.Millisecond
 	maxWatchers  = 4096
 	maxEntries   = 1024             // of one list that are told
+	maxTold      = 4 * maxEntries   // entries and names, in answer to one message
 	perMessage   = 400              // names in one message
 	digestEvery  = 30 * time.Second // a round of digests, but one a second at most
 	stranger     = 3 * time.Second  // how long one that is not known may have members

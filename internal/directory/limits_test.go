@@ -134,3 +134,34 @@ func TestNodeThatIsAloneAgainTellsNobody(t *testing.T) {
 		t.Errorf("it sends %v", sends)
 	}
 }
+
+func TestAnswersToOneMessageAreLimited(t *testing.T) {
+	b := founded(t, 2, 3)
+	for i := range maxEntries {
+		b.d.lists[name].set(b.now, wire.Entry{Node: ring.ID{Hi: 7, Lo: uint64(i)}, Members: 1, Seq: 1})
+	}
+	many := make([]wire.Held, 2500)
+	for i := range many {
+		many[i].Name = name
+	}
+	octets := func() (n int) {
+		sends, _ := b.take()
+		for _, s := range sends {
+			n += len(wire.Append(nil, s.Msg))
+		}
+		return n
+	}
+	b.hear(2, wire.Resolve{Query: 1, Watch: true, Names: many})
+	if n := octets(); n == 0 || n > 1<<18 {
+		t.Errorf("one question is answered with %d octets", n)
+	}
+	b.hear(2, wire.Check{Check: 1, Names: many})
+	_, ms := sent[wire.Checked](b)
+	if len(ms) != 1 || len(ms[0].Names) != len(many) {
+		t.Errorf("a check of %d names is answered with %d messages", len(many), len(ms))
+	}
+	b.hear(2, wire.Check{Check: 2, Names: many})
+	if n := octets(); n > 1<<18 {
+		t.Errorf("one check is answered with %d octets", n)
+	}
+}

@@ -359,7 +359,11 @@ func (l *list) those(are func(*entry) bool) (es []wire.Entry) {
 
 // resolve answers who asks for the members of names.
 func (d *Directory) resolve(now time.Time, from ring.ID, m wire.Resolve, out *Output) {
+	told := 0
 	for _, h := range m.Names {
+		if told++; told > maxTold {
+			return // the rest is asked again
+		}
 		if !d.rules(now, from, m.Query, h.Name, out) {
 			continue
 		}
@@ -372,6 +376,7 @@ func (d *Directory) resolve(now time.Time, from ring.ID, m wire.Resolve, out *Ou
 		}
 		answer := d.delta(now, l, h.Ver)
 		answer.Query = m.Query
+		told += len(answer.Entries)
 		d.send(now, from, answer, out)
 	}
 }
@@ -407,9 +412,10 @@ func (d *Directory) watch(now time.Time, l *list, id ring.ID) {
 	l.watchers[id] = now.Add(lease)
 }
 
-// check answers a publisher: whatever it does not know comes before the answer.
+// check answers a publisher: whatever it does not know comes before the answer. If that
+// is too much, it has to ask for it.
 func (d *Directory) check(now time.Time, from ring.ID, m wire.Check, out *Output) {
-	answer := wire.Checked{Check: m.Check}
+	answer, told := wire.Checked{Check: m.Check}, 0
 	for i, h := range m.Names {
 		c := wire.CheckedName{Index: uint16(i)}
 		if !d.answers(from, h.Name) {
@@ -426,7 +432,11 @@ func (d *Directory) check(now time.Time, from ring.ID, m wire.Check, out *Output
 		d.watch(now, l, from)
 		c.Ver = l.ver
 		if h.Ver != l.ver {
-			d.send(now, from, d.delta(now, l, h.Ver), out)
+			if told <= maxTold {
+				news := d.delta(now, l, h.Ver)
+				told += 1 + len(news.Entries)
+				d.send(now, from, news, out)
+			}
 			c.State = wire.CheckNewer
 		}
 		if !d.knowsAll(now, l) {
