@@ -165,3 +165,19 @@ func TestAnswersToOneMessageAreLimited(t *testing.T) {
 		t.Errorf("one check is answered with %d octets", n)
 	}
 }
+
+// Nor is it told when it is lost.
+func TestWhatACheckIsNotToldIsAskedFor(t *testing.T) {
+	b := newBench(t, 2, 1)
+	b.d.Watch(b.now, name, &b.out)
+	_, q := one[wire.Resolve](b)
+	b.hear(1, wire.Members{Query: q.Query, Name: name, Ver: wire.Ver{Epoch: 8, Count: 2}, Entries: []wire.Entry{entry4(3, 1, 1)}})
+	b.d.Published(b.now, name, &b.out)
+	_, c := one[wire.Check](b)
+	b.hear(1, wire.Checked{Check: c.Check, Names: []wire.CheckedName{{State: wire.CheckNewer, Ver: wire.Ver{Epoch: 8, Count: 4}}}})
+	_, q = one[wire.Resolve](b)
+	b.hear(1, wire.Members{Name: name, Ver: wire.Ver{Epoch: 8, Count: 3}, From: wire.Ver{Epoch: 8, Count: 2}, Entries: []wire.Entry{entry4(4, 1, 1)}})
+	b.steps(joins(4, 1)) // that is not all
+	b.hear(1, wire.Members{Query: q.Query, Name: name, Ver: wire.Ver{Epoch: 8, Count: 4}, From: wire.Ver{Epoch: 8, Count: 2}, Entries: []wire.Entry{entry4(4, 1, 1), entry4(5, 1, 1)}})
+	b.steps(joins(5, 1), Step{Confirmed, Change{Name: name}})
+}
