@@ -32,7 +32,7 @@ const (
 	checkEvery   = 10 * time.Millisecond
 	maxWatchers  = 4096
 	maxEntries   = 1024             // of one list that are told
-	maxTold      = 4 * maxEntries   // entries and names, in answer to one message
+	maxTold      = 16 * maxEntries  // in answer to one message: half of what a control lane holds
 	perMessage   = 400              // names in one message
 	digestEvery  = 30 * time.Second // a round of digests, but one a second at most
 	stranger     = 3 * time.Second  // how long one that is not known may have members
