@@ -30,6 +30,7 @@ type house struct {
 	queue []delivery
 	steps map[ring.ID][]string
 	data  map[ring.ID][]Data
+	watch func(id ring.ID, c *Core, out *Output) // after every call; nil: nobody does
 }
 
 type delivery struct {
@@ -83,6 +84,9 @@ func (h *house) do(id ring.ID, f func(*Core, *Output)) {
 	}
 	var out Output
 	f(c, &out)
+	if h.watch != nil {
+		h.watch(id, c, &out)
+	}
 	for _, s := range out.Steps {
 		h.steps[id] = append(h.steps[id], fmt.Sprint(s.What, int(s.Node.Hi>>56), s.Members))
 	}
