@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// TestManyTopicsAtOnce has a program subscribe to as many topics as it may: its node
+// TestNetworkManyTopicsAtOnce has a program subscribe to as many topics as it may: its node
 // stays reachable, and what is published elsewhere arrives.
 func TestNetworkManyTopicsAtOnce(t *testing.T) {
 	nodes := joined(t, 3)

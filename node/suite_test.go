@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -100,16 +101,17 @@ func TestExpectations(t *testing.T)            { conform.Run(t, inVirtual, confo
 func TestExpectationsOverSockets(t *testing.T) { conform.Run(t, overSockets, conform.Expectations()) }
 
 // TestSuiteAgainstOneOfThree runs the suite against a node that is one of three: the
-// requirements and vectors, but for those that never get past the parser, and what
-// one library expects regardless of time. That of many topics is left to
-// TestNetworkManyTopicsAtOnce.
+// requirements and vectors, and what one library expects, but for what takes long and
+// is no other beside other nodes.
 func TestSuiteAgainstOneOfThree(t *testing.T) {
 	var cases []conform.Case
 	for _, c := range append(requirements(t), conform.Expectations()...) {
-		parser := strings.HasPrefix(c.Name, "R5 bad varint") || strings.HasPrefix(c.Name, "R6 length above")
-		other := strings.HasPrefix(c.Name, "erl/") || strings.HasPrefix(c.Name, "java/")
-		topics := strings.HasPrefix(c.Name, "10000 topics")
-		if !parser && !other && !topics && !c.Timed {
+		if !c.Timed && !slices.ContainsFunc([]string{
+			"R5 bad varint", "R6 length above", // the parser's
+			"10000 topics", // TestNetworkManyTopicsAtOnce is about them
+			"R46 many tunnels to a peer",
+			"erl/", "java/", "go/back to back", // much the same as the rest of go/
+		}, func(start string) bool { return strings.HasPrefix(c.Name, start) }) {
 			cases = append(cases, c)
 		}
 	}
