@@ -75,6 +75,9 @@ func (w *watch) drop(id ring.ID, out *Output) {
 
 // ask sends the questions that are due, those to one root together.
 func (d *Directory) ask(now time.Time, out *Output) {
+	if at := d.asking.next(); at.IsZero() || now.Before(at) {
+		return // as most often
+	}
 	due := make(map[ring.ID][]wire.Held)
 	query := uint32(0)
 	for w, ok := d.asking.pop(now); ok; w, ok = d.asking.pop(now) {
