@@ -38,6 +38,8 @@ type findings struct {
 
 	victims []*victim
 	flaps   int // deaths of nodes that were not dead
+
+	delivered int // messages that were published, to the first program of a node
 }
 
 // lookups count what became of questions for owners.

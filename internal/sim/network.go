@@ -22,8 +22,12 @@ type Network struct {
 // delay returns how long a message takes from a to b: up to a tenth more than
 // the distance says.
 func (w *world) delay(a, b *node) time.Duration {
-	d := w.net.Near + time.Duration(float64(w.net.Far)*math.Hypot(a.x-b.x, a.y-b.y)/math.Sqrt2)
+	d := w.distance(a, b)
 	return d + w.jitter(d/10)
+}
+
+func (w *world) distance(a, b *node) time.Duration {
+	return w.net.Near + time.Duration(float64(w.net.Far)*math.Hypot(a.x-b.x, a.y-b.y)/math.Sqrt2)
 }
 
 // reaches reports whether what a sends comes to b.
@@ -41,6 +45,9 @@ type link struct {
 	stalled [2][]*frame // by sender
 	since   instant     // of the stall; 0: none
 	place   int
+	data    [2]*wires // by sender
+	orderly bool      // it was closed by a living node: nothing is lost
+	broken  bool      // what is under way is lost
 }
 
 func (l *link) end(n *node) int {
@@ -69,9 +76,11 @@ func (n *node) handshake(to *node, began instant) {
 	case !n.alive:
 	case n.links[to] != nil: // the other one dialled too
 		delete(n.dials, to)
+	case left > 0 && (n.ending(to) || to.ending(n)): // who comes next waits
+		w.after(time.Millisecond, func() { n.handshake(to, began) })
 	case !w.reaches(n, to) || !w.reaches(to, n):
 		w.after(max(left, 0), func() { n.dialFailed(to) })
-	case !to.alive || to.m.Next().IsZero():
+	case !to.alive || to.m.Overlay.Next().IsZero():
 		n.dialFailed(to)
 	case to.frozen && left > 0:
 		w.after(min(left, 50*time.Millisecond), func() { n.handshake(to, began) })
@@ -93,10 +102,11 @@ func (n *node) dialFailed(to *node) {
 // connect makes the link. The acceptor has it first.
 func (w *world) connect(from, to *node) {
 	l := &link{w: w, ends: [2]*node{from, to}, open: true, place: len(w.links)}
+	l.data = [2]*wires{{link: l, from: from, to: to}, {link: l, from: to, to: from}}
 	w.links = append(w.links, l)
 	from.links[to], to.links[from] = l, l
 	d := w.delay(to, from)
-	l.last[1] = w.now + d
+	l.last[1], l.data[1].last = w.now+d, w.now+d
 	w.trace.add(uint64(w.now), from.id.Hi, to.id.Hi)
 	welcome := from.hello(to, true)
 	w.after(d, func() { l.tellUp(0, welcome) }) // before anything the acceptor sends
@@ -110,12 +120,19 @@ func (l *link) tellUp(end int, p overlay.Peer) {
 			m.dialFailed(now, p.ID)
 			return
 		}
-		if n.told[p.ID] != nil {
-			m.down(now, p.ID) // the end of the last link is still under way
+		if old := n.told[p.ID]; old != nil { // the end of the last link is still under way
+			old.data[old.end(n)].seal()
+			m.down(now, p.ID, old.data[old.end(n)])
 		}
 		n.told[p.ID] = l
-		m.up(now, p)
+		l.data[end].peer = m.up(now, p, l.data[end])
 	})
+}
+
+// ending reports whether the last link to a node is still being closed.
+func (n *node) ending(to *node) bool {
+	l := n.told[to.id]
+	return l != nil && l.orderly
 }
 
 // send puts a frame on its way to the other end.
@@ -127,15 +144,20 @@ func (l *link) send(from *node, f *frame) {
 	to := l.ends[1-side]
 	if len(l.stalled[side]) > 0 || !l.w.reaches(from, to) {
 		l.stalled[side] = append(l.stalled[side], f)
-		if l.since == 0 {
-			l.since = l.w.now
-			l.w.after(userTimeout, l.giveUp)
-		}
+		l.stall()
 		return
 	}
 	at := max(l.w.now+l.w.delay(from, to), l.last[side])
 	l.last[side] = at
 	l.w.at(at, func() { l.arrive(side, f) })
+}
+
+// stall notes that the kernel has something that it cannot send.
+func (l *link) stall() {
+	if l.since == 0 {
+		l.since = l.w.now
+		l.w.after(userTimeout, l.giveUp)
+	}
 }
 
 func (l *link) arrive(side int, f *frame) {
@@ -175,6 +197,9 @@ func (l *link) resume() {
 			l.send(l.ends[side], f)
 		}
 	}
+	for _, d := range l.data {
+		d.resume()
+	}
 }
 
 // close ends the link from one end. The other end learns of it when it gets
@@ -194,25 +219,37 @@ func (l *link) finish(by *node) {
 	last.place = l.place
 	w.links[l.place] = last
 	w.links = w.links[:len(w.links)-1]
+	l.broken = by == nil
+	for end := range l.ends {
+		delete(l.ends[end].links, l.ends[1-end])
+	}
+	if by != nil && by.alive && w.Traffic.For > 0 {
+		l.closeOrderly(l.end(by))
+		return
+	}
 	for end, n := range l.ends {
-		other := l.ends[1-end]
-		delete(n.links, other)
 		var d time.Duration
-		if n != by && by != nil {
+		if other := l.ends[1-end]; n != by && by != nil {
 			d = w.delay(other, n)
 			if !w.reaches(other, n) {
 				d = userTimeout
 			}
+			d = max(d, l.data[1-end].last-w.now)
 		}
-		w.after(d, func() {
-			n.turn(func(now time.Time, m *machine) {
-				if n.told[other.id] == l {
-					delete(n.told, other.id)
-					m.down(now, other.id)
-				}
-			})
-		})
+		w.after(d, func() { l.tellDown(end) })
 	}
+}
+
+// tellDown says at one end that the link is no more.
+func (l *link) tellDown(end int) {
+	n, id := l.ends[end], l.ends[1-end].id
+	n.turn(func(now time.Time, m *machine) {
+		if n.told[id] == l {
+			l.data[end].seal()
+			delete(n.told, id)
+			m.down(now, id, l.data[end])
+		}
+	})
 }
 
 // closeAll ends all links of a node, in the order of its peers.

@@ -9,7 +9,7 @@ import (
 )
 
 func TestEventsComeByTimeAndThenAsTheyWerePlanned(t *testing.T) {
-	var q queue
+	var q events
 	r := rand.New(rand.NewPCG(1, 1))
 	for range 1000 {
 		q.push(event{at: instant(r.IntN(50))})

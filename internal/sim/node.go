@@ -36,6 +36,7 @@ type node struct {
 	planned instant // when its next turn is, in the queue
 	seeds   []*node
 	names   names
+	programs
 }
 
 // addr returns where a node is dialled: its index says who it is.
@@ -65,9 +66,32 @@ func (n *node) turn(f func(now time.Time, m *machine)) {
 		n.backlog = append(n.backlog, func() { n.turn(f) })
 		return
 	}
+	f(n.clock(), n.m)
+	n.carryOut()
+	for n.m.woken {
+		n.carryOut()
+	}
+	n.plan()
+	n.w.checkNode(n)
+}
+
+// run does something of the process that concerns no loop: it waits while that is
+// frozen.
+func (n *node) run(f func()) {
+	switch {
+	case !n.alive:
+	case n.frozen:
+		n.backlog = append(n.backlog, func() { n.run(f) })
+	default:
+		f()
+	}
+}
+
+// carryOut does what the machine puts out.
+func (n *node) carryOut() {
 	m := n.m
-	f(n.clock(), m)
-	for _, s := range m.out.Send {
+	m.settle(n.clock())
+	for _, s := range m.Out.Send {
 		f := &frame{s.Origin, s.Target, s.Hops, s.Msg}
 		if f.isRouted() {
 			n.w.checkHop(n, s.To, f)
@@ -76,33 +100,31 @@ func (n *node) turn(f func(now time.Time, m *machine)) {
 			l.send(n, f)
 		}
 	}
-	for _, d := range m.out.Dial {
+	for _, d := range m.Out.Dial {
 		if to := n.w.byID[d.ID]; to != nil && len(d.Addrs) > 0 {
 			n.dial(to)
 		} else {
 			n.w.after(0, func() { n.turn(func(now time.Time, m *machine) { m.dialFailed(now, d.ID) }) })
 		}
 	}
-	for _, d := range m.out.Drop {
+	for _, d := range m.Out.Drop {
 		if l := n.links[n.w.byID[d.ID]]; l != nil {
 			l.close(n)
 		}
 	}
-	for _, news := range m.out.News {
+	for _, news := range m.Out.News {
 		n.w.news(n, news)
 	}
-	for _, s := range m.out.Steps {
+	for _, s := range m.Out.Steps {
 		n.learn(s)
 	}
-	m.out.Reset()
-	n.plan()
-	n.w.checkNode(n)
+	m.Out.Reset()
 }
 
 // plan puts the node's next turn into the queue, unless an earlier one is there:
 // that one will plan anew.
 func (n *node) plan() {
-	next := n.m.next()
+	next := n.m.next(n.clock())
 	if next.IsZero() {
 		return
 	}
@@ -124,7 +146,7 @@ func (n *node) wake() {
 		n.backlog = append(n.backlog, func() { n.turn(advance) })
 		return
 	}
-	if next := n.m.next(); next.IsZero() || next.After(n.clock()) {
+	if next := n.m.next(n.clock()); next.IsZero() || next.After(n.clock()) {
 		n.plan()
 		return
 	}
@@ -144,6 +166,7 @@ func (n *node) thaw() {
 		return
 	}
 	n.frozen = false
+	n.thawed = n.clock()
 	backlog := n.backlog
 	n.backlog = nil
 	if n.w.rng.IntN(2) == 0 { // the timer comes first, or what is in the sockets

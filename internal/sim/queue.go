@@ -13,13 +13,13 @@ type event struct {
 	n   *node // whose turn it is, if it is only that
 }
 
-// A queue is a heap of events.
-type queue struct {
+// Events are a heap of them.
+type events struct {
 	heap []event
 	seq  uint64
 }
 
-func (q *queue) push(e event) {
+func (q *events) push(e event) {
 	q.seq++
 	e.seq = q.seq
 	q.heap = append(q.heap, e)
@@ -30,7 +30,7 @@ func (q *queue) push(e event) {
 	}
 }
 
-func (q *queue) pop() event {
+func (q *events) pop() event {
 	e, last := q.heap[0], len(q.heap)-1
 	q.swap(0, last)
 	q.heap[last] = event{}
@@ -51,9 +51,9 @@ func (q *queue) pop() event {
 	}
 }
 
-func (q *queue) less(i, j int) bool {
+func (q *events) less(i, j int) bool {
 	a, b := &q.heap[i], &q.heap[j]
 	return a.at < b.at || a.at == b.at && a.seq < b.seq
 }
 
-func (q *queue) swap(i, j int) { q.heap[i], q.heap[j] = q.heap[j], q.heap[i] }
+func (q *events) swap(i, j int) { q.heap[i], q.heap[j] = q.heap[j], q.heap[i] }

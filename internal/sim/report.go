@@ -6,6 +6,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/project-iris/iris/internal/messaging"
 )
 
 // A Report is what came of a run.
@@ -139,7 +141,29 @@ func (w *world) report(seed uint64, calm instant) Report {
 		add("dead to all p50", last.quantile(0.5), "s")
 		add("dead to all max", last.quantile(1), "s")
 	}
+	if len(w.calls) > 0 {
+		w.addTraffic(add)
+	}
 	add("found dead wrongly", float64(f.flaps)/float64(len(w.alive)), "by all")
 	add("detours", float64(f.detours), "")
 	return r
+}
+
+func (w *world) addTraffic(add func(name string, v float64, unit string)) {
+	replied := 0
+	for _, c := range w.calls {
+		if c.answered && c.out == messaging.Replied {
+			replied++
+		}
+	}
+	var gaps, skipped uint64
+	for _, n := range w.alive {
+		gaps += n.m.Plane.Drops.Gaps.Load()
+		skipped += n.skipped
+	}
+	add("requests", float64(len(w.calls)), "")
+	add("replied", float64(replied)/float64(len(w.calls)), "of all")
+	add("delivered", float64(w.found.delivered), "messages")
+	add("skipped", float64(skipped), "messages")
+	add("declared lost", float64(gaps), "messages")
 }

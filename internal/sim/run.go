@@ -27,6 +27,7 @@ func Run(s Scenario, seed uint64, progress func(Progress)) Report {
 	}
 	w.checkQuiet()
 	w.checkFigures(calm)
+	w.checkTraffic()
 	return w.report(seed, calm)
 }
 
@@ -44,6 +45,11 @@ func (w *world) planAll() (calm, end instant) {
 	}
 	if w.Names > 0 && w.Moves > 0 {
 		w.at(from, w.moveSome)
+	}
+	if w.Traffic.For > 0 {
+		w.begin, w.cease = from, from+w.Traffic.For
+		calm = max(calm, w.cease)
+		w.at(calm+w.Calm/3, w.speakLast)
 	}
 	w.at(from, func() { // what was before does not count
 		w.count, w.found.lookups = counters{since: from}, lookups{}

@@ -14,6 +14,9 @@ type Scenario struct {
 	Names int
 	Moves float64
 
+	// Traffic is what programs send each other, while faults come and go.
+	Traffic Traffic
+
 	// Growth is how many nodes start in a second; 0: all at once.
 	Growth  float64
 	Network Network
@@ -146,9 +149,58 @@ func churn(session time.Duration, wrong, lost float64) func(*Scenario) {
 	}
 }
 
+// DataScenarios are those in which programs send each other something.
+func DataScenarios(size int) []Scenario {
+	base := Scenario{
+		Size: size, Growth: 100, Network: lan, Settle: 10 * time.Second, Calm: 15 * time.Second,
+		Traffic: Traffic{
+			For: 24 * time.Second, Rate: 10, Turnover: 3 * time.Second,
+			Slow: 0.1, Handler: 10 * time.Millisecond, Timeout: 2 * time.Second,
+		},
+	}
+	with := func(name, text string, f ...Fault) Scenario {
+		s := base
+		s.Name, s.Text, s.Faults = "data-"+name, "programs talk, and "+text, f
+		for i := range f { // it has begun to flow by then
+			s.Faults[i].At += 2 * time.Second
+		}
+		return s
+	}
+	lossless := func(s Scenario) Scenario {
+		s.Traffic.Slow, s.Traffic.Turnover, s.Traffic.Timeout, s.Traffic.Lossless = 0, 0, 5*time.Second, true
+		return s
+	}
+	far := func(s Scenario) Scenario {
+		s.Name, s.Network = s.Name+"-wan", wan
+		return s
+	}
+	resets := Fault{Kind: Reset, Share: 0.1, For: 200 * time.Millisecond, Repeat: 90}
+	end := with("churn", "nodes live for 30 s in the mean")
+	end.Session, end.Churn = 30*time.Second, 20*time.Second
+	return []Scenario{
+		lossless(with("static", "nothing breaks")),
+		far(lossless(with("static", "nothing breaks, at 60 ms"))),
+		lossless(with("drain", "nodes are stopped", Fault{Kind: Stop, Count: 1, Share: 0.05, For: 6 * time.Second, Repeat: 1})),
+		with("turnover", "they come and go"),
+		with("resets", "links break", resets),
+		far(with("resets", "links break, at 60 ms", resets)),
+		with("one-way", "pairs do not hear each other one way", Fault{Kind: OneWay, Share: 0.1, For: 5 * time.Second, Repeat: 2}),
+		with("deaf", "pairs do not hear each other", Fault{Kind: Deaf, Share: 0.1, For: 5 * time.Second, Repeat: 2}),
+		with("freeze", "processes stand still", Fault{Kind: Freeze, Count: 1, For: 3 * time.Second, Repeat: 4}),
+		with("kill", "processes die", Fault{Kind: Kill, Count: 1, For: 5 * time.Second, Repeat: 1}),
+		with("crash", "hosts die", Fault{Kind: Crash, Count: 1, For: 5 * time.Second, Repeat: 1}),
+		with("split", "the network falls in two for 20 s", Fault{Kind: Split, Share: 0.5, For: 20 * time.Second}),
+		with("all", "everything breaks", resets,
+			Fault{Kind: OneWay, Share: 0.1, For: 3 * time.Second, Repeat: 4},
+			Fault{Kind: Freeze, Count: 1, At: time.Second, For: 2 * time.Second, Repeat: 6},
+			Fault{Kind: Crash, Count: 1, At: 10 * time.Second}),
+		end,
+	}
+}
+
 // Find returns the scenario of that name.
 func Find(name string, size int) (Scenario, bool) {
-	for _, s := range Scenarios(size) {
+	for _, s := range append(Scenarios(size), DataScenarios(size)...) {
 		if s.Name == name {
 			return s, true
 		}

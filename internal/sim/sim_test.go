@@ -108,7 +108,7 @@ func TestGates(t *testing.T) {
 	}
 	size, _ := strconv.Atoi(fields[1])
 	seeds, _ := strconv.Atoi(fields[2])
-	for _, s := range Scenarios(size) {
+	for _, s := range append(Scenarios(size), DataScenarios(size)...) {
 		if fields[0] != "all" && !strings.Contains(","+fields[0]+",", ","+s.Name+",") {
 			continue
 		}

@@ -15,7 +15,7 @@ import (
 type world struct {
 	Scenario
 	net      Network
-	queue    queue
+	queue    events
 	now      instant
 	events   uint64
 	rng      *rand.Rand // of the world: faults and delays. Nodes have their own
@@ -29,6 +29,9 @@ type world struct {
 	found    findings
 	clusters []string
 	count    counters
+
+	begin, cease instant // of traffic
+	calls        []*call // all there ever were
 }
 
 func newWorld(s Scenario, seed uint64) *world {
@@ -80,7 +83,7 @@ func (w *world) start(seeds ...*node) *node {
 		n.offset = w.jitter(2*w.Skew) - w.Skew
 		n.drift = (w.rng.Float64() - 0.5) / 1000
 	}
-	n.m = newMachine(n.clock(), n.id, addr(n.index), w.rng.Uint64())
+	n.m = newMachine(n.clock(), n.id, addr(n.index), w.rng.Uint64(), w.Traffic.For > 0)
 	w.nodes = append(w.nodes, n)
 	w.byID[n.id] = n
 	i, _ := w.place(n.id)
@@ -90,6 +93,9 @@ func (w *world) start(seeds ...*node) *node {
 	if len(w.clusters) > 0 {
 		n.register()
 		n.use()
+	}
+	if w.Traffic.For > 0 {
+		n.populate()
 	}
 	return n
 }
@@ -107,6 +113,10 @@ func (w *world) removed(n *node) {
 
 // stop ends a node the polite way.
 func (w *world) stop(n *node) {
+	if w.Traffic.For > 0 {
+		n.drain()
+		return
+	}
 	n.turn(func(now time.Time, m *machine) { m.leave(now) })
 	n.withdraw()
 	w.after(drain, func() {

@@ -1,0 +1,40 @@
+package sim
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+)
+
+// A part of what TestGates runs of the scenarios with traffic, for every change.
+func TestEveryRuleOfMessagesHolds(t *testing.T) {
+	for _, s := range DataScenarios(0) {
+		for _, size := range []int{3, 6} {
+			s := s
+			s.Size = size
+			if s.Name == "data-drain" && size == 3 {
+				continue // it may leave nobody to serve
+			}
+			t.Run(fmt.Sprintf("%s/%d", s.Name, size), func(t *testing.T) {
+				t.Parallel()
+				r := Run(s, 1, nil)
+				if !r.OK() {
+					var b bytes.Buffer
+					r.Print(&b)
+					t.Error(b.String())
+				}
+				if r.Figure("requests") == 0 || r.Figure("delivered") == 0 {
+					t.Error("nothing was sent")
+				}
+			})
+		}
+	}
+}
+
+func TestTheSameSeedGivesTheSameTraffic(t *testing.T) {
+	s := find(t, "data-all", 6)
+	a, b := Run(s, 1, nil), Run(s, 1, nil)
+	if a.Trace != b.Trace || a.Events != b.Events {
+		t.Errorf("traces %x of %d events and %x of %d", a.Trace, a.Events, b.Trace, b.Events)
+	}
+}
