@@ -1,6 +1,9 @@
 package sim
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 const (
 	drainPause    = 10 * time.Millisecond // between two looks at what is still open
@@ -10,7 +13,7 @@ const (
 // drain ends a node with programs as the daemon does: nobody sends it anything new,
 // what its programs work on is finished, and then they end, and the links.
 func (n *node) drain() {
-	if n.leaving || !n.alive {
+	if n.leaving || !n.alive || n.w.Traffic.Lossless && !n.replaceable() {
 		return
 	}
 	n.leaving = true
@@ -20,6 +23,13 @@ func (n *node) drain() {
 	})
 	n.until(withdrawLimit, func() bool { return n.m.Core.Withdrawn() }, func() {
 		n.until(drain, func() bool { return n.m.Plane.Open() == 0 }, n.end)
+	})
+}
+
+// replaceable reports whether another node has a member of the same cluster for good.
+func (n *node) replaceable() bool {
+	return slices.ContainsFunc(n.w.alive, func(o *node) bool {
+		return o != n && !o.leaving && o.index%clusters == n.index%clusters
 	})
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 // mostServed is how many requests a program takes before it has answered some.
-const mostServed = 4
+const mostServed = 8
 
 // A program is the other end of a connection to its node.
 type program struct {
@@ -46,6 +46,7 @@ func (n *node) attach(cluster, topics int) *program {
 			name = fmt.Sprintf("cluster-%d", cluster)
 		}
 		p.conn = m.Plane.NewConn(name, p)
+		p.conn.Early = p.anchor
 		m.Plane.Register(p.conn)
 		if err := m.Core.Attach(now, p.conn.ID, name, &m.Out); err != nil {
 			n.w.violated(n, "a program is refused: %v", err)
@@ -167,6 +168,10 @@ func (p *program) Answer(_ *queue.Batch, id uint64, out messaging.Outcome, body 
 		if now.Before(c.due) {
 			n.w.violated(n, "M4: request %d ended %v early with outcome %d", c.key, c.due.Sub(now), out)
 		}
+	case messaging.Lost:
+		if !p.anchor {
+			n.w.violated(n, "M4: request %d of a program that is told at the deadline was lost before", c.key)
+		}
 	default:
 		n.w.violated(n, "M4: request %d ended with outcome %d", c.key, out)
 	}
@@ -209,7 +214,7 @@ func (p *program) deliver(k core.Kind, name string, body []byte) error {
 	n := p.n
 	n.got[s] = number
 	n.w.found.delivered++
-	if begun || w.Traffic.Lossless {
+	if begun || w.Traffic.Complete {
 		n.skipped += number - last - 1
 	}
 	if gaps := n.m.Plane.Drops.Gaps.Load(); n.skipped > gaps {

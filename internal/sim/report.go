@@ -156,14 +156,23 @@ func (w *world) addTraffic(add func(name string, v float64, unit string)) {
 			replied++
 		}
 	}
-	var gaps, skipped uint64
+	var gaps, skipped, retried, repeated, unwritten, nacks uint64
 	for _, n := range w.alive {
-		gaps += n.m.Plane.Drops.Gaps.Load()
+		d := &n.m.Plane.Drops
+		gaps += d.Gaps.Load()
 		skipped += n.skipped
+		retried += d.Retried.Load()
+		repeated += d.Repeated.Load()
+		unwritten += d.Unwritten.Load()
+		nacks += d.Nacks.Load()
 	}
 	add("requests", float64(len(w.calls)), "")
 	add("replied", float64(replied)/float64(len(w.calls)), "of all")
+	add("handed on", float64(retried), "requests")
+	add("never left", float64(unwritten), "attempts")
+	add("came again", float64(repeated), "attempts")
 	add("delivered", float64(w.found.delivered), "messages")
+	add("asked for again", float64(nacks), "times")
 	add("skipped", float64(skipped), "messages")
 	add("declared lost", float64(gaps), "messages")
 }

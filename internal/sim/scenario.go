@@ -155,7 +155,7 @@ func DataScenarios(size int) []Scenario {
 		Size: size, Growth: 100, Network: lan, Settle: 10 * time.Second, Calm: 15 * time.Second,
 		Traffic: Traffic{
 			For: 24 * time.Second, Rate: 10, Turnover: 3 * time.Second,
-			Slow: 0.1, Handler: 10 * time.Millisecond, Timeout: 2 * time.Second,
+			Slow: 0.05, Handler: 10 * time.Millisecond, Timeout: 2 * time.Second,
 		},
 	}
 	with := func(name, text string, f ...Fault) Scenario {
@@ -166,7 +166,12 @@ func DataScenarios(size int) []Scenario {
 		}
 		return s
 	}
+	complete := func(s Scenario) Scenario {
+		s.Traffic.Complete = true
+		return s
+	}
 	lossless := func(s Scenario) Scenario {
+		s = complete(s)
 		s.Traffic.Slow, s.Traffic.Turnover, s.Traffic.Timeout, s.Traffic.Lossless = 0, 0, 5*time.Second, true
 		return s
 	}
@@ -177,13 +182,18 @@ func DataScenarios(size int) []Scenario {
 	resets := Fault{Kind: Reset, Share: 0.1, For: 200 * time.Millisecond, Repeat: 90}
 	end := with("churn", "nodes live for 30 s in the mean")
 	end.Session, end.Churn = 30*time.Second, 20*time.Second
+	long := with("long", "what they publish is longer than is kept, the network falls apart, and links break", resets,
+		Fault{Kind: Split, Share: 0.5, For: 12 * time.Second},
+		Fault{Kind: OneWay, Share: 0.2, At: 16 * time.Second, For: 4 * time.Second})
+	long.Traffic.Body = 60_000
 	return []Scenario{
+		long,
 		lossless(with("static", "nothing breaks")),
 		far(lossless(with("static", "nothing breaks, at 60 ms"))),
 		lossless(with("drain", "nodes are stopped", Fault{Kind: Stop, Count: 1, Share: 0.05, For: 6 * time.Second, Repeat: 1})),
-		with("turnover", "they come and go"),
-		with("resets", "links break", resets),
-		far(with("resets", "links break, at 60 ms", resets)),
+		complete(with("turnover", "they come and go")),
+		complete(with("resets", "links break", resets)),
+		far(complete(with("resets", "links break, at 60 ms", resets))),
 		with("one-way", "pairs do not hear each other one way", Fault{Kind: OneWay, Share: 0.1, For: 5 * time.Second, Repeat: 2}),
 		with("deaf", "pairs do not hear each other", Fault{Kind: Deaf, Share: 0.1, For: 5 * time.Second, Repeat: 2}),
 		with("freeze", "processes stand still", Fault{Kind: Freeze, Count: 1, For: 3 * time.Second, Repeat: 4}),
