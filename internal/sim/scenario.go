@@ -175,6 +175,10 @@ func DataScenarios(size int) []Scenario {
 		s.Traffic.Slow, s.Traffic.Turnover, s.Traffic.Timeout, s.Traffic.Lossless = 0, 0, 5*time.Second, true
 		return s
 	}
+	severed := func(s Scenario) Scenario {
+		s.Traffic.Sever = 0.02
+		return s
+	}
 	far := func(s Scenario) Scenario {
 		s.Name, s.Network = s.Name+"-wan", wan
 		return s
@@ -192,18 +196,18 @@ func DataScenarios(size int) []Scenario {
 		far(lossless(with("static", "nothing breaks, at 60 ms"))),
 		lossless(with("drain", "nodes are stopped", Fault{Kind: Stop, Count: 1, Share: 0.05, For: 6 * time.Second, Repeat: 1})),
 		complete(with("turnover", "they come and go")),
-		complete(with("resets", "links break", resets)),
-		far(complete(with("resets", "links break, at 60 ms", resets))),
+		severed(complete(with("resets", "links break", resets))),
+		far(severed(complete(with("resets", "links break, at 60 ms", resets)))),
 		with("one-way", "pairs do not hear each other one way", Fault{Kind: OneWay, Share: 0.1, For: 5 * time.Second, Repeat: 2}),
 		with("deaf", "pairs do not hear each other", Fault{Kind: Deaf, Share: 0.1, For: 5 * time.Second, Repeat: 2}),
 		with("freeze", "processes stand still", Fault{Kind: Freeze, Count: 1, For: 3 * time.Second, Repeat: 4}),
 		with("kill", "processes die", Fault{Kind: Kill, Count: 1, For: 5 * time.Second, Repeat: 1}),
 		with("crash", "hosts die", Fault{Kind: Crash, Count: 1, For: 5 * time.Second, Repeat: 1}),
 		with("split", "the network falls in two for 20 s", Fault{Kind: Split, Share: 0.5, For: 20 * time.Second}),
-		with("all", "everything breaks", resets,
+		severed(with("all", "everything breaks", resets,
 			Fault{Kind: OneWay, Share: 0.1, For: 3 * time.Second, Repeat: 4},
 			Fault{Kind: Freeze, Count: 1, At: time.Second, For: 2 * time.Second, Repeat: 6},
-			Fault{Kind: Crash, Count: 1, At: 10 * time.Second}),
+			Fault{Kind: Crash, Count: 1, At: 10 * time.Second})),
 		end,
 	}
 }

@@ -23,6 +23,9 @@ type Traffic struct {
 	Handler time.Duration
 	Timeout time.Duration // of requests, at most
 
+	// Sever is the share of frames that lose their link while they are under way.
+	Sever float64
+
 	// Body is how many octets a publication has at most.
 	Body int
 

@@ -131,6 +131,9 @@ func (d *wires) travel(data []byte) {
 	}
 	d.last = max(w.now+w.delay(d.from, d.to), d.last)
 	w.at(d.last, func() { d.arrive(data) })
+	if w.Traffic.Sever > 0 && w.now < w.cease && w.rng.Float64() < w.Traffic.Sever {
+		w.after(w.jitter(d.last-w.now), d.link.reset)
+	}
 }
 
 // resume sends what was stalled.
