@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -80,6 +79,11 @@ func (p *program) Request(b *queue.Batch, id uint64, body []byte, _ uint64) (pos
 	case p.serving == mostServed:
 		return 0, queue.ErrFull
 	}
+	c := p.n.w.call(body)
+	if c.held {
+		p.n.w.violated(p.n, "M3: request %d was handed over again", c.key)
+	}
+	c.held = true
 	p.serving++
 	pos = p.position
 	p.position++
@@ -92,6 +96,7 @@ func (p *program) Request(b *queue.Batch, id uint64, body []byte, _ uint64) (pos
 func (p *program) Unstarted(pos uint64) (body []byte, ok bool) {
 	for _, r := range p.inbox {
 		if r.pos == pos {
+			p.n.w.call(r.body).held = false
 			return r.body, true
 		}
 	}
@@ -124,7 +129,7 @@ func (p *program) pass() {
 // serve has the program work on a request, and answer it.
 func (p *program) serve(r request) {
 	w := p.n.w
-	c := w.calls[binary.BigEndian.Uint64(r.body)]
+	c := w.call(r.body)
 	if c.begun++; c.begun > 1 {
 		w.violated(p.n, "M1: request %d was begun %d times", c.key, c.begun)
 	}
@@ -161,7 +166,7 @@ func (p *program) Answer(_ *queue.Batch, id uint64, out messaging.Outcome, body 
 	n.w.trace.add(uint64(n.w.now), c.key, uint64(out))
 	switch out {
 	case messaging.Replied:
-		if c.begun == 0 || binary.BigEndian.Uint64(body) != c.key {
+		if c.begun == 0 || n.w.call(body) != c {
 			n.w.violated(n, "M4: request %d has the reply to another", c.key)
 		}
 	case messaging.TimedOut, messaging.Unreached, messaging.Busy:

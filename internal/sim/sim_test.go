@@ -97,8 +97,8 @@ func TestProgressIsToldEverySecond(t *testing.T) {
 	}
 }
 
-// TestGates runs more than every change can wait for. IRIS_SIM names scenarios,
-// or all, a size, and how many seeds:
+// TestGates runs more than every change can wait for. IRIS_SIM names scenarios, or
+// all, or data for those with traffic, a size, and how many seeds:
 //
 //	IRIS_SIM=kill-50,split:1000:3 go test ./internal/sim -run '^TestGates$' -v -timeout 0
 func TestGates(t *testing.T) {
@@ -109,7 +109,11 @@ func TestGates(t *testing.T) {
 	size, _ := strconv.Atoi(fields[1])
 	seeds, _ := strconv.Atoi(fields[2])
 	for _, s := range append(Scenarios(size), DataScenarios(size)...) {
-		if fields[0] != "all" && !strings.Contains(","+fields[0]+",", ","+s.Name+",") {
+		whole := "all"
+		if s.Traffic.For > 0 {
+			whole = "data"
+		}
+		if fields[0] != whole && !strings.Contains(","+fields[0]+",", ","+s.Name+",") {
 			continue
 		}
 		s = find(t, s.Name, size)

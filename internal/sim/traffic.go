@@ -75,6 +75,7 @@ type call struct {
 	key      uint64
 	from     *program
 	due      time.Time // by the clock of its node
+	held     bool      // by a member's queue, or a member
 	begun    int       // how often it was passed on to a member
 	answered bool
 	out      messaging.Outcome
@@ -188,6 +189,9 @@ func (p *program) ask(now time.Time, m *machine, cluster int) {
 	body := binary.BigEndian.AppendUint64(nil, c.key)
 	p.conn.Request(now, &m.batch, id, fmt.Appendf(nil, "cluster-%d", cluster), body, uint64(timeout))
 }
+
+// call returns the request with a body.
+func (w *world) call(body []byte) *call { return w.calls[binary.BigEndian.Uint64(body)] }
 
 // checkTraffic looks in the end at what became of everything.
 func (w *world) checkTraffic() {
