@@ -44,7 +44,7 @@ func (m *Manager) Serve(c *session.Conn) {
 func (m *Manager) admit(c *session.Conn) error {
 	lowWater(c)
 	if c.Purpose() != session.PurposeLink {
-		return firstFrame("a connection of purpose %d is not a link's", c.Purpose())
+		return session.BadFirst("a connection of purpose %d is not a link's", c.Purpose())
 	}
 	h, err := readHello(c)
 	if err != nil {

@@ -411,7 +411,7 @@ func (m *Manager) ask(ctx context.Context, c *session.Conn, h wire.Hello) (wire.
 	w, err := readWelcome(c)
 	switch {
 	case err == nil && (w.Link == 0 || h.Role == wire.RoleData && w.Link != h.Link):
-		err = firstFrame("WELCOME to link %d, asked for %d", w.Link, h.Link)
+		err = session.BadFirst("WELCOME to link %d, asked for %d", w.Link, h.Link)
 	case err != nil && !errors.As(err, new(*session.Error)):
 		err = &session.Error{Code: session.DialClosed, Err: err}
 	case err == nil && !stop():

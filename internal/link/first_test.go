@@ -38,13 +38,9 @@ func (w *world) say(c *session.Conn, m wire.Message) wire.Welcome {
 	if _, err := c.Write(wire.Append(nil, m)); err != nil {
 		w.t.Fatal(err)
 	}
-	body, err := readFirst(c, wire.TypeWelcome)
+	welcome, err := session.ReadFirst(c, wire.TypeWelcome, wire.ParseWelcome)
 	if err != nil {
 		w.t.Fatalf("no WELCOME: %v", err)
-	}
-	welcome, err := wire.ParseWelcome(body)
-	if err != nil {
-		w.t.Fatal(err)
 	}
 	return welcome
 }

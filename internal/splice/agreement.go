@@ -240,7 +240,7 @@ func (s *Server) dialBack(a *agreement, addrs []wire.Addr) {
 		id, err = readAttach(c)
 	}
 	if err == nil && id != a.id {
-		err = firstFrame(errors.New("the initiator answers for another tunnel"))
+		err = session.BadFirst("the initiator answers for another tunnel")
 	}
 	if err != nil {
 		s.note(a, fmt.Errorf("dial back: attach: %w", err), &s.Stats.DialBack)

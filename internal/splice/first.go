@@ -1,7 +1,6 @@
 package splice
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -20,59 +19,18 @@ const (
 
 var errRefused = errors.New("the accepting node refused the connection")
 
-// readFirst reads one frame of type t, of those that precede all others, and not
-// an octet more.
-func readFirst(c io.Reader, t wire.Type) ([]byte, error) {
-	b := make([]byte, wire.HeaderSize, 64)
-	if _, err := io.ReadFull(c, b); err != nil {
-		return nil, err
-	}
-	length := binary.BigEndian.Uint32(b)
-	if length < wire.HeaderSize-4 || length > wire.MaxFirst {
-		return nil, firstFrame(fmt.Errorf("first frame of %d octets after its length", length))
-	}
-	b = append(b, make([]byte, length-(wire.HeaderSize-4))...)
-	if _, err := io.ReadFull(c, b[wire.HeaderSize:]); err != nil {
-		return nil, err
-	}
-	var f wire.Frame
-	if _, err := wire.Parse(b, &f); err != nil {
-		return nil, firstFrame(err)
-	}
-	if f.Type != t || f.Flags != 0 || f.Hops != 0 {
-		return nil, firstFrame(fmt.Errorf("the connection begins with %v, flags %02x, %d hops; want %v", f.Type, byte(f.Flags), f.Hops, t))
-	}
-	return f.Body, nil
-}
-
-func firstFrame(err error) error { return &session.Error{Code: session.FirstFrame, Err: err} }
-
 func readAttach(c io.Reader) (id [16]byte, err error) {
-	body, err := readFirst(c, wire.TypeAttach)
-	if err != nil {
-		return id, err
-	}
-	m, err := wire.ParseAttach(body)
-	if err != nil {
-		return id, firstFrame(err)
-	}
-	return m.Tunnel, nil
+	m, err := session.ReadFirst(c, wire.TypeAttach, wire.ParseAttach)
+	return m.Tunnel, err
 }
 
 // readAttached returns nil when the accepting node has taken the connection.
 func readAttached(c io.Reader) error {
-	body, err := readFirst(c, wire.TypeAttached)
-	if err != nil {
-		return err
+	m, err := session.ReadFirst(c, wire.TypeAttached, wire.ParseAttached)
+	if err == nil && m.Result != attachOpen {
+		err = errRefused
 	}
-	m, err := wire.ParseAttached(body)
-	switch {
-	case err != nil:
-		return firstFrame(err)
-	case m.Result != attachOpen:
-		return errRefused
-	}
-	return nil
+	return err
 }
 
 func writeAttach(c io.Writer, id [16]byte) error {
