@@ -17,8 +17,9 @@ type check struct {
 	queued  map[wire.Name]bool
 	asked   []wire.Name // in the one under way; no name where one was taken out
 	number  uint32
-	sent    time.Time // of the last one
-	retryAt time.Time // names that cannot be asked about before
+	sent    time.Time     // of the last one
+	pause   time.Duration // until that is taken for lost
+	retryAt time.Time     // names that cannot be asked about before
 	flying  bool
 }
 
@@ -44,7 +45,7 @@ func (d *Directory) plan(c *check) {
 	at := time.Time{}
 	switch {
 	case c.flying:
-		at = c.sent.Add(patience)
+		at = c.sent.Add(c.pause)
 	case c.root.IsZero() || len(c.names) == 0: // ViewChanged finds a root
 	case c.retryAt.After(c.sent.Add(checkEvery)):
 		at = c.retryAt
@@ -60,7 +61,7 @@ func (d *Directory) Published(now time.Time, name wire.Name, out *Output) {
 	owner := d.ring.Owner(name.Key)
 	c := d.checks[owner]
 	if c == nil {
-		c = &check{root: owner, queued: make(map[wire.Name]bool)}
+		c = &check{root: owner, queued: make(map[wire.Name]bool), pause: patience}
 		d.checks[owner] = c
 	}
 	if c.add(name); !c.flying {
@@ -73,12 +74,8 @@ func (d *Directory) Published(now time.Time, name wire.Name, out *Output) {
 func (d *Directory) sendChecks(now time.Time, out *Output) {
 	for c, ok := d.checking.pop(now); ok; c, ok = d.checking.pop(now) {
 		if c.flying {
-			for _, name := range c.asked { // it may be another one's by now
-				if w := d.watched[name]; w != nil && w.query == 0 {
-					d.asking.set(w, now)
-				}
-			}
 			c.lost()
+			c.pause = min(2*c.pause, mostPatience)
 		}
 		if len(c.names) > 0 && !c.root.IsZero() {
 			d.sendCheck(now, c, out)
@@ -119,6 +116,7 @@ func (d *Directory) checked(now time.Time, from ring.ID, m wire.Checked, out *Ou
 	}
 	asked := c.asked
 	c.asked, c.flying = nil, false
+	c.pause = min(max(2*now.Sub(c.sent), patience), mostPatience) // an answer to what was asked before is none
 	told := make(map[uint16]wire.CheckedName, len(m.Names))
 	for _, n := range m.Names {
 		told[n.Index] = n

@@ -110,6 +110,7 @@ type world struct {
 	serial int
 	shared bool // all see a change of the view at once
 	routed bool // some frames are lost, or late
+	slow   bool // answers come later than what they answer is repeated
 	quiet  bool
 	links  map[[2]ring.ID]*cable
 	names  []wire.Name
@@ -164,7 +165,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	rng := rand.New(rand.NewPCG(seed, 7))
 	w := &world{
 		t: t, rng: rng, now: start, links: make(map[[2]ring.ID]*cable),
-		shared: seed%3 == 0, routed: seed%3 == 2,
+		shared: seed%3 == 0, routed: seed%3 == 2, slow: seed%4 == 3,
 	}
 	for i := range 1 + rng.IntN(4) {
 		w.names = append(w.names, wire.Name{Kind: wire.Kind(1 + i%2), Key: w.id()})
@@ -414,6 +415,9 @@ func (w *world) transmit(n *node, s Send) {
 		return
 	}
 	at := w.now.Add(100*time.Microsecond + w.upTo(5*time.Millisecond))
+	if w.slow {
+		at = at.Add(200*time.Millisecond + w.upTo(800*time.Millisecond))
+	}
 	if !w.quiet && w.rng.IntN(50) == 0 {
 		at = at.Add(w.upTo(300 * time.Millisecond))
 	}

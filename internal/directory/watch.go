@@ -16,7 +16,8 @@ type watch struct {
 	due
 	name      wire.Name
 	root      ring.ID // who was asked; zero: nobody yet
-	query     uint32  // the question under way; 0: none
+	query     uint32  // the question under way, as it was last asked; 0: none
+	first     uint32  // the same, as it was first asked of this root
 	redirects int
 	pause     time.Duration
 	ver       wire.Ver // of what is known
@@ -50,6 +51,7 @@ func (d *Directory) Gone(now time.Time, name wire.Name, node ring.ID, out *Outpu
 	if w := d.watched[name]; w != nil {
 		w.drop(node, out)
 		w.ver = wire.Ver{} // the root may know of a later announcement, and not of the end before it
+		w.query = 0
 		d.asking.set(w, now)
 		d.ask(now, out)
 	}
@@ -92,8 +94,11 @@ func (d *Directory) ask(now time.Time, out *Output) {
 		if query == 0 {
 			query = d.question()
 		}
+		if w.query == 0 || to != w.root {
+			w.first = query
+		}
 		w.root, w.query = to, query
-		w.pause = min(max(2*w.pause, patience), time.Second)
+		w.pause = min(max(2*w.pause, patience), mostPatience)
 		d.asking.set(w, now.Add(w.pause))
 		held := wire.Held{Name: w.name, Ver: w.ver}
 		if w.unsure {
@@ -110,17 +115,23 @@ func (d *Directory) ask(now time.Time, out *Output) {
 
 // askNow has a name asked for at once, of whoever is its root now.
 func (d *Directory) askNow(now time.Time, w *watch) {
-	w.redirects, w.pause = 0, 0
+	w.redirects, w.pause, w.query = 0, 0, 0
 	d.asking.set(w, now)
+}
+
+// asked reports whether an answer is to the question under way, whichever time it was
+// asked. Numbers begin anew at times.
+func (w *watch) asked(query uint32) bool {
+	return w.query != 0 && query-w.first <= w.query-w.first
 }
 
 // redirected takes the word that another node is root.
 func (d *Directory) redirected(now time.Time, from ring.ID, m wire.Redirect, out *Output) {
 	w := d.watched[m.Name]
-	if w == nil || from != w.root || m.Query != w.query || m.Owner.IsZero() {
+	if w == nil || from != w.root || !w.asked(m.Query) || m.Owner.IsZero() {
 		return
 	}
-	w.query = 0
+	w.query, w.pause = 0, 0
 	if w.redirects++; w.redirects > maxRedirects {
 		d.Stats.RedirectLimits++
 		w.redirects, w.root = 0, ring.ID{}
@@ -143,23 +154,22 @@ func (d *Directory) members(now time.Time, from ring.ID, m wire.Members, out *Ou
 			w.add(m, d.self, out)
 		}
 		return
-	case from != w.root, m.Query != 0 && m.Query != w.query:
-		return // of one who was root before, or of an earlier question
+	case from != w.root:
+		return // it was root before
 	}
-	full := m.From == wire.Ver{}
-	same := m.Ver.Epoch == w.ver.Epoch
-	if !full && !(same && m.From.Count <= w.ver.Count) { // something in between is missing
-		if w.query == 0 || m.Query != 0 { // else the answer will have it
+	answer := w.asked(m.Query)
+	if !w.follows(m, answer) {
+		if w.query == 0 || m.Query == w.query { // else the answer will have it
 			d.asking.set(w, now)
 			d.ask(now, out)
 		}
 		return
 	}
 	sure := !w.unsure
-	if !same || m.Ver.Count >= w.ver.Count { // else all that has been heard
+	if w.news(m, answer) {
 		d.apply(w, m, out)
 	}
-	if m.Query != 0 {
+	if answer {
 		w.query, w.redirects, w.pause = 0, 0, 0
 		d.asking.set(w, now.Add(renewal))
 	}
@@ -170,6 +180,30 @@ func (d *Directory) members(now time.Time, from ring.ID, m wire.Members, out *Ou
 		d.askReplicas(w, out)
 	}
 	d.confirm(w, out)
+}
+
+// follows reports whether a list can be put in the place of what is known, or added to
+// it: nothing in between is missing. A late answer may be of an epoch before: which of
+// two is the later one only the order of the questions tells.
+func (w *watch) follows(m wire.Members, answer bool) bool {
+	switch {
+	case m.Ver.Epoch == w.ver.Epoch:
+		return m.From == wire.Ver{} || m.From.Count <= w.ver.Count
+	case m.From != wire.Ver{}:
+		return false
+	}
+	return answer || m.Query == 0 || w.ver == wire.Ver{}
+}
+
+// news reports whether a list that follows says more than is known.
+func (w *watch) news(m wire.Members, answer bool) bool {
+	switch {
+	case m.Ver.Epoch != w.ver.Epoch || m.Ver.Count > w.ver.Count:
+		return true
+	case m.Query != 0 && !answer: // a later answer may have said that this is all
+		return false
+	}
+	return m.Ver.Count == w.ver.Count
 }
 
 // apply makes what is known what was told.

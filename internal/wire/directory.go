@@ -80,7 +80,8 @@ func parseAnnounce(p *parser) Message {
 	return Announce{p.uint64(), list(p, nameSize+4, (*parser).registration)}
 }
 
-// Announced acknowledges an Announce. Every index is followed by a Redirect.
+// Announced acknowledges an Announce, but for names whose list its sender does not
+// keep: as long as the other's view says that it does, those are announced again.
 //
 //	seq     uint64
 //	notMine [uint16]
