@@ -30,12 +30,12 @@ func TestConnectionThatBeginsWithSomethingElse(t *testing.T) {
 		return append(f.AppendHead(nil, body), make([]byte, body)...)
 	}
 	for name, sent := range map[string][]byte{
-		"no frame":    []byte("GET / HTTP/1.1\r\n\r\n"),
-		"too short":   {0, 0, 0, 3, 0, 0, 0, 1},
-		"too long":    frame(wire.Frame{Type: wire.TypeAttach}, wire.MaxFirst),
-		"another":     frame(wire.Frame{Type: wire.TypeAttached}, 1),
-		"flags":       frame(wire.Frame{Type: wire.TypeAttach, Flags: wire.Skip}, 16),
-		"short body":  frame(wire.Frame{Type: wire.TypeAttach}, 15),
+		"no frame":   []byte("GET / HTTP/1.1\r\n\r\n"),
+		"too short":  {0, 0, 0, 3, 0, 0, 0, 1},
+		"too long":   frame(wire.Frame{Type: wire.TypeAttach}, wire.MaxFirst),
+		"another":    frame(wire.Frame{Type: wire.TypeAttached}, 1),
+		"flags":      frame(wire.Frame{Type: wire.TypeAttach, Flags: wire.Skip}, 16),
+		"short body": frame(wire.Frame{Type: wire.TypeAttach}, 15),
 	} {
 		_, err := ReadFirst(bytes.NewReader(sent), wire.TypeAttach, wire.ParseAttach)
 		var e *Error

@@ -115,7 +115,7 @@ func (s *Server) remove(a *agreement, attached bool) bool {
 func (s *Server) claim(a *agreement, h *half, c *session.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if a.ctx.Err() != nil || !s.remove(a, true) {
+	if s.closed || a.ctx.Err() != nil || !s.remove(a, true) { // Close knows the halves there were
 		return false
 	}
 	h.nc = c
@@ -304,13 +304,7 @@ func (s *Server) attached(a *agreement, c *session.Conn, stop func() bool) {
 	begin(c, stop)
 	a.cancel(errAttached)
 	var b queue.Batch
-	if id, ok := a.take(); ok {
-		h.table.Building(0)
-		tunnel.Open(&b, s.Timers, a.initiator, id, h.table, 0)
-	} else {
-		h.TunnelFinal(&b, 0, 0, tunnel.Gone)
-		h.TunnelClose(&b, 0, tunnel.Gone)
-	}
+	h.Initiate(&b, s.Timers, a.initiator, a.take)
 	b.Flush()
 	h.run()
 }

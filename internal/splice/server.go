@@ -142,8 +142,7 @@ func (s *Server) Accept(b *queue.Batch, peer ring.ID, timeout time.Duration, acc
 	if !s.agree(a, expires) {
 		return name, 0, ErrBusy
 	}
-	a.half.table.Building(0)
-	tunnel.Open(b, s.Timers, a.half.table, 0, acceptor, id)
+	a.half.Accept(b, s.Timers, acceptor, id)
 	return name, expires, nil
 }
 
@@ -202,8 +201,8 @@ func (s *Server) Close(reason string) {
 	var b queue.Batch
 	now := time.Now()
 	for _, h := range halves {
-		if !h.told.Load() {
-			h.fail(now, &b, reason)
+		if !h.Told() {
+			h.Fail(now, &b, reason)
 		}
 	}
 	b.Flush()

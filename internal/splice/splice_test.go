@@ -498,3 +498,19 @@ func TestCloseOfTheNodeBringsWhatIsOwed(t *testing.T) {
 		}
 	})
 }
+
+// Between what Close does first and last, too, there is nobody who would end it.
+func TestServerThatClosesTakesNoConnection(t *testing.T) {
+	bubble(t, func(t *testing.T, a, b *node) {
+		y, id := b.accept(a)
+		b.mu.Lock()
+		b.closed = true
+		agreed := b.agreed[id]
+		b.mu.Unlock()
+		if b.claim(agreed, agreed.half, nil) {
+			t.Fatal("the connection is a tunnel's")
+		}
+		b.Close("node terminating")
+		y.wantClosed("node terminating")
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/project-iris/iris/internal/queue"
@@ -21,8 +22,10 @@ var stressOctets = func() []byte {
 
 // Many tunnels at once: programs send, take, close and lose their connections when
 // they like. What one gets is the beginning of what the other sent, and all of it
-// if that one closed.
-func TestManyTunnelsAtOnce(t *testing.T) {
+// if that one closed. In a bubble, so that no load makes a tunnel open too late.
+func TestManyTunnelsAtOnce(t *testing.T) { synctest.Test(t, manyTunnels) }
+
+func manyTunnels(t *testing.T) {
 	const tunnels = 16
 	w := newNetwork(t)
 	nodes := []*node{w.node(), w.node(), w.node()}
@@ -32,7 +35,6 @@ func TestManyTunnelsAtOnce(t *testing.T) {
 		r := rand.New(rand.NewPCG(i, 5))
 		from := r.IntN(3)
 		a, b := nodes[from], nodes[(from+1+r.IntN(2))%3]
-		// One after the other: their opening has deadlines.
 		y, id := b.accept(a)
 		x := a.initiate(b, id)
 		x.until(func() bool { return x.opened })
