@@ -4,6 +4,8 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 FUZZTIME ?= 30s
 ROUNDS ?= 100
+DURATION ?= 10m
+SEED ?= 0
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 # Packages in which nothing happens at once: the race detector finds nothing there,
@@ -11,7 +13,7 @@ PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 win
 PURE := ring wire balance overlay directory core discovery sim
 
 .NOTPARALLEL:
-.PHONY: check fmt vet staticcheck cross allocs comparison test race twenty fuzz soak bench build measure compare
+.PHONY: check fmt vet staticcheck cross allocs comparison test race twenty fuzz soak bench build measure compare chaos
 
 # The tests come last, so that their lines end the output.
 check: fmt vet staticcheck cross allocs comparison race
@@ -85,3 +87,9 @@ measure:
 # Iris beside NATS on this machine, on one host and on two: the tables of docs/performance.md.
 compare:
 	@cd compare && go run .
+
+# A network of real nodes under load and faults, for DURATION by the plan of SEED (0:
+# one is drawn): docs/chaos.md. Needs root.
+chaos:
+	go build -o bin/chaos ./internal/chaos
+	bin/chaos --duration $(DURATION) --seed $(SEED)

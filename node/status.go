@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"os"
+	"runtime"
 	"slices"
 	"time"
 
@@ -38,7 +39,8 @@ type Status struct {
 	Peers    []PeerStatus `json:"peers"`
 	Links    []LinkStatus `json:"links"`
 
-	Memory MemoryStatus `json:"memory"`
+	Memory     MemoryStatus `json:"memory"`
+	Goroutines int          `json:"goroutines"` // of the process
 
 	Sent         SentStatus        `json:"sent"`    // by programs, by primitive
 	Retried      uint64            `json:"retried"` // calls handed to another member: the first had provably not started them
@@ -141,6 +143,7 @@ func (n *Node) Status() (*Status, error) {
 	s.Sent = SentStatus(totals)
 	s.Tunnels = int(n.tunnels.Open.Load())
 	s.Memory = MemoryStatus{n.plane.Budget.Used(), n.plane.Budget.Limit()}
+	s.Goroutines = runtime.NumGoroutine()
 	s.count(n)
 	if n.network != nil {
 		s.countNetwork(n.network, &dir, lost)

@@ -38,13 +38,13 @@ var lines = [][]string{
 	5: {"internal/core"},
 	6: {"internal/messaging", "internal/tunnel"},
 	7: {"internal/relay", "internal/splice", "internal/admin", "internal/sim"},
-	8: {"node"},
-	9: {"cmd/iris", "internal/measure"},
+	8: {"node", "internal/hosts"},
+	9: {"cmd/iris", "internal/measure", "internal/chaos"},
 }
 
 // testOnly are the packages that stand outside of the lines, since only test
 // files import them.
-var testOnly = []string{"internal/arch", "internal/conform", "internal/hosts"}
+var testOnly = []string{"internal/arch", "internal/conform"}
 
 // narrow are the packages that import nothing but the standard library and the
 // packages named here.

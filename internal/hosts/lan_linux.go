@@ -23,6 +23,7 @@ var ErrUnable = errors.New("hosts are network namespaces, which takes root (in a
 type LAN struct {
 	Hosts  []*Host
 	bridge *thread
+	split  bool // there is a second bridge
 }
 
 // New makes a LAN of n hosts, up to 250.
@@ -161,7 +162,7 @@ func (h *Host) Cut() error { return h.bridge.ip("link set " + h.port + " nomaste
 // Unplug has the host see that its cable is out.
 func (h *Host) Unplug() error { return h.bridge.ip("link set " + h.port + " down") }
 
-// Mend ends what Cut and Unplug did.
+// Mend ends what Cut, Unplug and Split did.
 func (h *Host) Mend() error { return h.bridge.ip("link set " + h.port + " master br0 up") }
 
 func (h *Host) close() {
