@@ -130,12 +130,13 @@ func (n *Node) Status() (*Status, error) {
 	}
 	var known []overlay.Known
 	var dir directory.Stats
-	var lost uint64
+	var lost, forged uint64
 	if !n.do(func(time.Time, *queue.Batch) {
 		clusters, topics, totals = n.plane.Report()
 		s.Programs = n.loop.Core.Len()
 		s.State = n.loop.Core.State().String()
-		known, dir, lost = n.loop.Core.Nodes(), n.loop.Core.Directory(), n.loop.Core.Lost
+		known, dir = n.loop.Core.Nodes(), n.loop.Core.Directory()
+		lost, forged = n.loop.Core.Lost, n.loop.Core.Forged
 	}) {
 		return nil, ErrClosed
 	}
@@ -146,7 +147,7 @@ func (n *Node) Status() (*Status, error) {
 	s.Goroutines = runtime.NumGoroutine()
 	s.count(n)
 	if n.network != nil {
-		s.countNetwork(n.network, &dir, lost)
+		s.countNetwork(n.network, &dir, lost, forged)
 		s.list(n.network, known)
 	}
 	return s, nil
@@ -182,7 +183,7 @@ func (s *Status) count(n *Node) {
 }
 
 // countNetwork fills in what is counted of other nodes.
-func (s *Status) countNetwork(w *network, dir *directory.Stats, lost uint64) {
+func (s *Status) countNetwork(w *network, dir *directory.Stats, lost, forged uint64) {
 	d, links, tunnels := &w.n.plane.Drops, &w.links.Stats, &w.splice.Stats
 	maps.Copy(s.Dropped, map[string]uint64{
 		"messages declared lost to subscribers here":         d.Gaps.Load(),
@@ -197,9 +198,11 @@ func (s *Status) countNetwork(w *network, dir *directory.Stats, lost uint64) {
 		"frames that broke the protocol":                     links.Bad.Load(),
 		"frames of a kind this version does not know":        links.Skipped.Load(),
 		"control messages handed on: no room":                links.Overflow.Load(),
+		"control messages that name this node as their own":  forged,
 		"tunnels to other nodes refused: too many":           tunnels.Full.Load(),
 		"tunnels to other nodes not opened in time":          tunnels.Expired.Load(),
 		"nodes not told of changes: too many watch the name": dir.WatchersDropped,
+		"directory: too many names, or nodes of one":         dir.Full,
 	})
 	s.Mended = map[string]uint64{
 		"attempts refused by other nodes: busy":        d.RefusedBusy.Load(),
@@ -222,6 +225,7 @@ func (s *Status) countNetwork(w *network, dir *directory.Stats, lost uint64) {
 		"directory: sent on too often":                 dir.RedirectLimits,
 		"directory: a new root did not know all yet":   dir.Incomplete,
 		"directory: told of a node without members":    dir.Unwanted,
+		"directory: not what a node says it announced": dir.Mismatches,
 	}
 	for r := range link.Reasons {
 		s.LinksEnded[r.String()] = links.Closed[r].Load()
