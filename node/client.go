@@ -88,9 +88,13 @@ type Request struct {
 
 	client   *Client
 	id       uint64
-	due      time.Time // nobody waits for an answer then
+	due      time.Time
 	answered atomic.Bool
 }
+
+// Deadline returns when nobody waits for an answer any more, as far as this node can
+// tell: the time that a request was on its way is not in it.
+func (r *Request) Deadline() time.Time { return r.due }
 
 // Reply answers the request with body, which the caller may use again when it
 // returns. It fails when body is too large, which leaves the request to be

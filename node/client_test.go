@@ -446,6 +446,32 @@ func TestRequestWaitsForMember(t *testing.T) {
 	})
 }
 
+// TestDeadlineIsTheRequesters has a request wait for its member, and another one for a
+// handler until nobody waits for an answer: it is not served.
+func TestDeadlineIsTheRequesters(t *testing.T) {
+	withNode(t, func(t *testing.T, n *Node, _ *memnet.Listener) {
+		client := connect(t, n, "", nil)
+		served := make(chan string, 10)
+		serve := func(r *Request) {
+			served <- fmt.Sprintf("%s: %v of %v", r.Body, time.Until(r.Deadline()).Round(10*time.Millisecond), r.Timeout)
+			time.Sleep(time.Second)
+			r.Reply(nil)
+		}
+		time.AfterFunc(time.Second, func() { connect(t, n, "late", &handler{request: serve}) })
+		go client.Request(t.Context(), "late", []byte("first"), time.Minute)
+		time.Sleep(1100 * time.Millisecond)
+		if _, err := client.Request(t.Context(), "late", []byte("second"), time.Second/2); err != ErrTimeout {
+			t.Errorf("came %v", err)
+		}
+		time.Sleep(time.Second)
+		client.Request(t.Context(), "late", []byte("third"), time.Minute)
+		wantAll(t, "served", receive(served, 2), "first: 59s of 1m0s", "third: 1m0s of 1m0s")
+		if got := n.plane.Drops.Expired.Load(); got != 1 {
+			t.Errorf("%d expired are counted, want 1", got)
+		}
+	})
+}
+
 func TestWhatNoHandlerSawGoesToAnotherMember(t *testing.T) {
 	withNode(t, func(t *testing.T, n *Node, _ *memnet.Listener) {
 		free := make(chan bool)

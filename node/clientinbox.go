@@ -311,7 +311,7 @@ func (c *Client) dispatch() {
 			if time.Now().Before(i.request.due) {
 				c.handler.HandleRequest(i.request)
 			} else {
-				c.node.plane.Drops.Expired.Add(1)
+				c.conn.Expired(i.request.id)
 			}
 		case i.tunnel != nil:
 			c.handler.HandleTunnel(i.tunnel)
@@ -371,10 +371,11 @@ func (s sink) Flush(*queue.Batch) {
 }
 
 // Request implements messaging.Sink.
-func (s sink) Request(b *queue.Batch, id uint64, body []byte, timeout uint64) (uint64, error) {
+func (s sink) Request(b *queue.Batch, id uint64, body []byte, timeout, left uint64) (uint64, error) {
 	c := s.c
-	life := time.Duration(min(timeout, relaywire.MaxTimeout)) * time.Millisecond
-	r := &Request{Body: bytes.Clone(body), Timeout: life, client: c, id: id, due: time.Now().Add(life)}
+	given := time.Duration(min(timeout, relaywire.MaxTimeout)) * time.Millisecond
+	due := time.Now().Add(time.Duration(left) * time.Millisecond)
+	r := &Request{Body: bytes.Clone(body), Timeout: given, client: c, id: id, due: due}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	i := item{request: r}

@@ -32,17 +32,19 @@ func (p *Peer) requested(now time.Time, b *queue.Batch, f *wire.Frame, k kind) e
 		plane.Drops.BelowWindow.Add(1)
 		return nil
 	}
-	if h.Life == 0 {
-		plane.Drops.Expired.Add(1)
-		return nil
-	}
-	g := grant{origin: p, number: h.Number, timeout: h.Timeout}
-	plane.serve(now, b, g, k, f.Name, body, h.Timeout)
+	life := time.Duration(min(h.Life, maxTimeout)) * time.Millisecond
+	g := grant{origin: p, number: h.Number, term: term{h.Timeout, plane.Timers.Due(now, life)}}
+	plane.serve(now, b, g, k, f.Name, body)
 	return nil
 }
 
-// serve hands an attempt of another node to a member of this one, or refuses it.
-func (p *Plane) serve(now time.Time, b *queue.Batch, g grant, k kind, name wire.Name, body []byte, timeout uint64) {
+// serve hands an attempt of another node to a member of this one, or refuses it. One
+// whose time has passed nobody waits for.
+func (p *Plane) serve(now time.Time, b *queue.Batch, g grant, k kind, name wire.Name, body []byte) {
+	if g.remains(p.Timers.Tick(now)) == 0 {
+		p.Drops.Expired.Add(1)
+		return
+	}
 	reason := wire.Gone
 	var load wire.Load
 	cl := p.keyed(name)
@@ -63,7 +65,7 @@ func (p *Plane) serve(now time.Time, b *queue.Batch, g grant, k kind, name wire.
 				m.unpick()
 				break
 			}
-			if _, ok := m.hand(now, b, g, k, body, timeout); ok {
+			if _, ok := m.hand(now, b, g, k, body); ok {
 				return
 			}
 			m.unpick()

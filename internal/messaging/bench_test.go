@@ -17,7 +17,7 @@ type null struct {
 	id uint64
 }
 
-func (n *null) Request(_ *queue.Batch, id uint64, _ []byte, _ uint64) (uint64, error) {
+func (n *null) Request(_ *queue.Batch, id uint64, _ []byte, _, _ uint64) (uint64, error) {
 	n.id = id
 	return 0, nil
 }

@@ -40,16 +40,24 @@ type calls struct {
 	seq    uint64
 }
 
+// A term is the time that a call has.
+type term struct {
+	timeout uint64 // milliseconds, as the program said
+	due     int64  // tick of the deadline
+}
+
+// remains returns the milliseconds that are left.
+func (t term) remains(tick int64) uint64 { return uint64(max(0, t.due-tick)) }
+
 // A call is a request or tunnel build under way. Calls are reused; gen tells one
 // life from the next, and also what comes after a retry from what came before.
 type call struct {
-	entry   wheel.Entry
-	next    *call
-	gen     uint32
-	kind    kind
-	id      uint64 // the program's own
-	due     int64  // tick of its deadline
-	timeout uint64
+	entry wheel.Entry
+	next  *call
+	gen   uint32
+	kind  kind
+	id    uint64 // the program's own
+	term
 	attempt attempt
 
 	// What another attempt needs, while it is held.
@@ -91,18 +99,18 @@ type end struct {
 }
 
 // add starts a call. It reports false when there are too many.
-func (s *calls) add(c *Conn, now time.Time, k kind, id, timeout uint64) (ticket, bool) {
+func (s *calls) add(c *Conn, now time.Time, k kind, id, timeout uint64) (ticket, term, bool) {
 	d := time.Duration(min(timeout, maxTimeout)) * time.Millisecond
 	due := c.plane.Timers.Due(now, d)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sealed || s.wheel.Len() >= MaxPending {
-		return ticket{}, false
+		return ticket{}, term{}, false
 	}
 	a := s.free
 	if a == nil {
 		if !c.plane.Budget.Take(callCost, s.made*callCost) {
-			return ticket{}, false
+			return ticket{}, term{}, false
 		}
 		a = new(call)
 		a.entry.Owner = a
@@ -110,12 +118,12 @@ func (s *calls) add(c *Conn, now time.Time, k kind, id, timeout uint64) (ticket,
 	} else {
 		s.free = a.next
 	}
-	a.kind, a.id, a.due, a.timeout = k, id, due, timeout
+	a.kind, a.id, a.term = k, id, term{timeout, due}
 	s.wheel.Add(&a.entry, due)
 	if s.armed == 0 || due < s.armed {
 		s.arm(c, due)
 	}
-	return ticket{c, a, a.gen, k}, true
+	return ticket{c, a, a.gen, k}, a.term, true
 }
 
 // arm sets the connection's timer. It takes the timers' lock under the cell's,
@@ -262,13 +270,13 @@ func (t ticket) attempted(to attempt) bool {
 
 // retry takes the call back from whom it was handed to, with a new ticket:
 // whoever handed it over may be about to note so, and comes too late now. It also
-// returns the program's timeout, and what the call holds: the body is nil if it
-// holds none. It reports false when the call has ended.
-func (t ticket) retry() (next ticket, name string, body []byte, timeout uint64, ok bool) {
+// returns the call's term, and what it holds: the body is nil if it holds none. It
+// reports false when the call has ended.
+func (t ticket) retry() (next ticket, name string, body []byte, given term, ok bool) {
 	ok = t.locked(func(_ *calls, a *call) {
 		a.gen++
 		a.attempt = attempt{}
-		next, timeout = ticket{t.conn, a, a.gen, t.kind}, a.timeout
+		next, given = ticket{t.conn, a, a.gen, t.kind}, a.term
 		if a.holds {
 			a.lent = true
 			name, body = a.name, a.body
@@ -277,13 +285,7 @@ func (t ticket) retry() (next ticket, name string, body []byte, timeout uint64, 
 			}
 		}
 	})
-	return next, name, body, timeout, ok
-}
-
-// life returns the milliseconds that are left of the call.
-func (t ticket) life(tick int64) (ms uint32, ok bool) {
-	ok = t.locked(func(_ *calls, a *call) { ms = uint32(min(max(0, a.due-tick), maxTimeout)) })
-	return ms, ok
+	return next, name, body, given, ok
 }
 
 // hold copies what the call needs to be handed to another node, and to another
@@ -373,12 +375,12 @@ func (s *calls) makeRoom(c *Conn, a *call) (let []string) {
 }
 
 // parked returns what the call waits with, if it still waits for a member.
-func (t ticket) parked() (body []byte, timeout uint64, ok bool) {
+func (t ticket) parked() (body []byte, given term, ok bool) {
 	t.locked(func(_ *calls, a *call) {
 		if a.waits {
 			a.lent = true
-			body, timeout, ok = a.body, a.timeout, true
+			body, given, ok = a.body, a.term, true
 		}
 	})
-	return body, timeout, ok
+	return body, given, ok
 }

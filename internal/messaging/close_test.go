@@ -137,9 +137,9 @@ func TestRequestsThatAllMembersRefuseWait(t *testing.T) {
 func TestLateNoteOfAnAttemptChangesNothing(t *testing.T) {
 	hand := func(w *world, c *program, body string) (note func() bool) {
 		cl := w.plane.cluster([]byte("echo"))
-		call, _ := c.calls.add(c.Conn, w.now, request, 1, 1000)
+		call, given, _ := c.calls.add(c.Conn, w.now, request, 1, 1000)
 		m := cl.pick(nil)
-		id, ok := m.hand(w.now, &w.b, grant{ticket: call}, request, []byte(body), 1000)
+		id, ok := m.hand(w.now, &w.b, grant{ticket: call, term: given}, request, []byte(body))
 		if !ok {
 			t.Fatal("not handed over")
 		}
@@ -179,10 +179,10 @@ func TestLateNoteOfAnAttemptChangesNothing(t *testing.T) {
 		w.request(c, 1, "echo", "ping", 1000)
 		call := w.plane.waiting["echo"].tickets[0].ticket
 		delete(w.plane.waiting, "echo") // unpark has it
-		body, timeout, _ := call.parked()
+		body, given, _ := call.parked()
 		a := w.program("echo")
 		w.plane.cluster([]byte("echo")).pick(nil)
-		id, ok := a.hand(w.now, &w.b, grant{ticket: call}, request, body, timeout)
+		id, ok := a.hand(w.now, &w.b, grant{ticket: call, term: given}, request, body)
 		if !ok {
 			t.Fatal("not handed over")
 		}

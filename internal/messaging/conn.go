@@ -19,11 +19,12 @@ import (
 type Sink interface {
 	queue.Flusher
 
-	// Request hands over a request that the program is to answer under id.
-	// It returns the position of the request in the program's queue. A
-	// program that has no room refuses, and has Conn.Relieved called when it
-	// has some; so with Offer.
-	Request(b *queue.Batch, id uint64, body []byte, timeout uint64) (pos uint64, err error)
+	// Request hands over a request that the program is to answer under id:
+	// within timeout, as its requester gave it, of which left is left, both in
+	// milliseconds. It returns the position of the request in the program's
+	// queue. A program that has no room refuses, and has Conn.Relieved called
+	// when it has some; so with Offer.
+	Request(b *queue.Batch, id uint64, body []byte, timeout, left uint64) (pos uint64, err error)
 
 	// Offer hands over a tunnel build that the program is to confirm under id.
 	Offer(b *queue.Batch, id uint64) (pos uint64, err error)
@@ -263,7 +264,7 @@ func (c *Conn) Close(now time.Time, b *queue.Batch) {
 				k = build
 			}
 			g.limit = nil
-			c.plane.serve(now, b, g, k, c.home.everyone.key, body, g.timeout)
+			c.plane.serve(now, b, g, k, c.home.everyone.key, body)
 		case ok && !c.plane.draining.Load(): // else who asked is ending as well
 			c.plane.again(now, b, g.ticket, c.Cluster, body, c)
 		case g.origin != nil:
@@ -280,15 +281,22 @@ func (c *Conn) start(now time.Time, b *queue.Batch, k kind, id uint64, cluster, 
 		c.end(b, k, id, TimedOut, nil) // R54
 		return
 	}
-	t, ok := c.calls.add(c, now, k, id, timeout)
+	t, term, ok := c.calls.add(c, now, k, id, timeout)
 	if !ok {
 		c.plane.Drops.Pending.Add(1)
 		c.end(b, k, id, Refused, nil)
 		return
 	}
-	if !c.plane.place(now, b, t, cluster, body, timeout, choice{}, false) {
+	if !c.plane.place(now, b, t, cluster, body, term, choice{}, false) {
 		c.plane.park(t, cluster, body, false)
 	}
+}
+
+// Expired says that the request that was handed over under id was not passed on to
+// the program: its time had passed. Safe for concurrent use.
+func (c *Conn) Expired(id uint64) {
+	c.plane.Drops.Expired.Add(1)
+	c.drop(id)
 }
 
 // end tells the program how a call ended.

@@ -43,6 +43,7 @@ type program struct {
 	position uint64
 	sealed   bool
 	failed   string
+	left     uint64      // of the time of the request handed over last
 	refuse   func() bool // if set, says whether to refuse a request
 }
 
@@ -58,7 +59,8 @@ func (p *program) take(d delivery) (uint64, error) {
 	return d.pos, nil
 }
 
-func (p *program) Request(b *queue.Batch, id uint64, body []byte, timeout uint64) (uint64, error) {
+func (p *program) Request(b *queue.Batch, id uint64, body []byte, timeout, left uint64) (uint64, error) {
+	p.left = left
 	if p.refuse != nil && p.refuse() {
 		return 0, errFull
 	}

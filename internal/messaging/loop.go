@@ -622,11 +622,11 @@ func (p *Plane) unpark(now time.Time, b *queue.Batch, name string, all bool) {
 	taken := true
 	w.tickets = slices.DeleteFunc(w.tickets, func(t parked) bool {
 		if taken && (all || !now.Before(t.at)) {
-			body, timeout, ok := t.parked()
+			body, given, ok := t.parked()
 			if !ok {
 				return true
 			}
-			if taken = p.place(now, b, t.ticket, []byte(name), body, timeout, choice{}, true); taken {
+			if taken = p.place(now, b, t.ticket, []byte(name), body, given, choice{}, true); taken {
 				return true
 			}
 		}

@@ -130,8 +130,8 @@ type slow struct {
 	meanwhile func()
 }
 
-func (s *slow) Request(b *queue.Batch, id uint64, body []byte, timeout uint64) (uint64, error) {
-	pos, err := s.program.Request(b, id, body, timeout)
+func (s *slow) Request(b *queue.Batch, id uint64, body []byte, timeout, left uint64) (uint64, error) {
+	pos, err := s.program.Request(b, id, body, timeout, left)
 	s.meanwhile()
 	return pos, err
 }

@@ -122,7 +122,7 @@ func (p *Peer) send(b *queue.Batch, l Link, t wire.Type, flags wire.Flags, name 
 }
 
 // hand makes a new attempt at a member of the cluster on the peer.
-func (p *Peer) hand(now time.Time, b *queue.Batch, t ticket, cl *cluster, body []byte, life uint32, timeout uint64) (number uint64, err error) {
+func (p *Peer) hand(now time.Time, b *queue.Batch, t ticket, cl *cluster, body []byte, given term) (number uint64, err error) {
 	l := p.linked()
 	if l == nil {
 		return 0, errNoLink
@@ -130,24 +130,24 @@ func (p *Peer) hand(now time.Time, b *queue.Batch, t ticket, cl *cluster, body [
 	p.use()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	g := grant{ticket: t, cluster: cl, at: p.plane.nanos(now), bulk: len(body) > wire.MaxBody-len(p.head)}
+	g := grant{ticket: t, term: given, cluster: cl, at: p.plane.nanos(now), bulk: len(body) > wire.MaxBody-len(p.head)}
 	number, ok := p.open.reserve(p.plane.Budget, g.bulk)
 	if !ok {
 		return 0, queue.ErrMemory
 	}
-	if g.pos, err = p.request(b, l, g, number, body, life, timeout); err != nil {
+	if g.pos, err = p.request(b, l, g, number, body, p.plane.Timers.Tick(now)); err != nil {
 		return 0, err
 	}
 	p.open.add(number, g)
 	return number, nil
 }
 
-func (p *Peer) request(b *queue.Batch, l Link, g grant, number uint64, body []byte, life uint32, timeout uint64) (pos uint64, err error) {
+func (p *Peer) request(b *queue.Batch, l Link, g grant, number uint64, body []byte, tick int64) (pos uint64, err error) {
 	typ := wire.TypeRequest
 	if g.kind == build {
 		typ = wire.TypeTunnelOffer
 	}
-	head := wire.RequestHead{Number: number, Life: life, Timeout: timeout}.AppendBody(p.head[:0])
+	head := wire.RequestHead{Number: number, Life: uint32(g.remains(tick)), Timeout: g.timeout}.AppendBody(p.head[:0])
 	return p.send(b, l, typ, wire.Named, g.cluster.everyone.key, head, body)
 }
 
@@ -269,7 +269,7 @@ func (p *Peer) refused(now time.Time, b *queue.Batch, f *wire.Frame) error {
 // retry makes another attempt at a call that its last one did not start: at once,
 // or when it has waited for its turn.
 func (p *Plane) retry(now time.Time, b *queue.Batch, g grant, not choice, soon bool) {
-	t, name, body, timeout, ok := g.retry()
+	t, name, body, given, ok := g.retry()
 	if !ok {
 		return
 	}
@@ -277,7 +277,7 @@ func (p *Plane) retry(now time.Time, b *queue.Batch, g grant, not choice, soon b
 		return // its body was let go: its deadline tells
 	}
 	p.Drops.Retried.Add(1)
-	if !soon || !p.place(now, b, t, []byte(name), body, timeout, not, true) {
+	if !soon || !p.place(now, b, t, []byte(name), body, given, not, true) {
 		p.park(t, []byte(name), body, true)
 	}
 }
@@ -345,14 +345,11 @@ func (p *Plane) goOn(now time.Time, b *queue.Batch, peer *Peer) {
 // again sends an open attempt once more.
 func (p *Peer) again(b *queue.Batch, l Link, o numbered, tick int64) error {
 	var body []byte
-	var life uint32
-	var timeout uint64
 	held := false
 	o.ticket.locked(func(_ *calls, a *call) {
 		if held = a.holds; held {
 			a.lent = true
-			body, timeout = a.body, a.timeout
-			life = uint32(min(max(0, a.due-tick), maxTimeout))
+			body = a.body
 		}
 	})
 	p.mu.Lock()
@@ -360,7 +357,7 @@ func (p *Peer) again(b *queue.Batch, l Link, o numbered, tick int64) error {
 	if _, ok := p.open.find(o.id); !ok || !held {
 		return nil // answered meanwhile, or it cannot be: its deadline tells
 	}
-	_, err := p.request(b, l, o.grant, o.id, body, life, timeout)
+	_, err := p.request(b, l, o.grant, o.id, body, tick)
 	return err
 }
 

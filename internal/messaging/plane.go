@@ -72,7 +72,7 @@ type Drops struct {
 	LateReplies atomic.Uint64 // replies nobody waits for any more
 	Lost        atomic.Uint64 // requests whose member was lost while serving them
 	Tunnels     atomic.Uint64 // tunnel builds refused: memory is short
-	Expired     atomic.Uint64 // requests whose deadline passed before an in-process client got to them
+	Expired     atomic.Uint64 // requests whose deadline passed before a member got to them
 	Retried     atomic.Uint64 // calls handed to another member: the first had provably not started
 
 	// Attempts of this node that others refused, by why, or that never left.
@@ -210,8 +210,13 @@ func (p *Plane) publication(name wire.Name) (pub *publication, topic []byte) {
 }
 
 // place hands a call to a member of the cluster. It reports false when there is
-// none that would take it.
-func (p *Plane) place(now time.Time, b *queue.Batch, t ticket, name, body []byte, timeout uint64, not choice, again bool) bool {
+// none that would take it. One whose time has passed is handed to nobody: its
+// deadline tells.
+func (p *Plane) place(now time.Time, b *queue.Batch, t ticket, name, body []byte, given term, not choice, again bool) bool {
+	if again && given.remains(p.Timers.Tick(now)) == 0 {
+		p.Drops.Expired.Add(1)
+		return true
+	}
 	for range 3 {
 		cl := p.cluster(name)
 		if cl == nil {
@@ -228,7 +233,7 @@ func (p *Plane) place(now time.Time, b *queue.Batch, t ticket, name, body []byte
 		switch {
 		case to.member != nil:
 			m := to.member
-			id, ok := m.hand(now, b, grant{ticket: t}, t.kind, body, timeout)
+			id, ok := m.hand(now, b, grant{ticket: t, term: given}, t.kind, body)
 			if !ok {
 				m.unpick()
 				not.member = m
@@ -240,7 +245,7 @@ func (p *Plane) place(now time.Time, b *queue.Batch, t ticket, name, body []byte
 			m.Relieved()
 			return true
 		case to.peer != nil:
-			if p.placeThere(now, b, t, cl, to.peer, body, timeout) {
+			if p.placeThere(now, b, t, cl, to.peer, body, given) {
 				return true
 			}
 			not.peer = to.peer
@@ -253,16 +258,15 @@ func (p *Plane) place(now time.Time, b *queue.Batch, t ticket, name, body []byte
 
 // placeThere hands a call to another node. It reports false when that takes
 // nothing.
-func (p *Plane) placeThere(now time.Time, b *queue.Batch, t ticket, cl *cluster, peer *Peer, body []byte, timeout uint64) bool {
+func (p *Plane) placeThere(now time.Time, b *queue.Batch, t ticket, cl *cluster, peer *Peer, body []byte, given term) bool {
 	let, ok := t.hold(cl.everyone.name, body)
 	for _, name := range let {
 		p.post(note{name: name, gone: true})
 	}
-	life, alive := t.life(p.Timers.Tick(now))
-	if !ok || !alive {
+	if !ok {
 		return true // it ended
 	}
-	number, err := peer.hand(now, b, t, cl, body, max(life, 1), timeout)
+	number, err := peer.hand(now, b, t, cl, body, given)
 	if err != nil {
 		return false
 	}
@@ -299,12 +303,12 @@ func (p *Plane) settle(now time.Time, b *queue.Batch, ends []end) {
 
 // again finds another member for a call that its member provably did not start.
 func (p *Plane) again(now time.Time, b *queue.Batch, t ticket, name string, body []byte, not *Conn) {
-	t, _, _, timeout, ok := t.retry()
+	t, _, _, given, ok := t.retry()
 	if !ok {
 		return
 	}
 	p.Drops.Retried.Add(1)
-	if !p.place(now, b, t, []byte(name), body, timeout, choice{member: not}, true) {
+	if !p.place(now, b, t, []byte(name), body, given, choice{member: not}, true) {
 		p.park(t, []byte(name), body, false)
 	}
 }

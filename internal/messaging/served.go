@@ -31,13 +31,13 @@ type served struct {
 // A grant is a call in somebody's hands: a member's of this node, or another
 // node's.
 type grant struct {
-	ticket         // of a program's call, or
-	origin  *Peer  // the node whose attempt number it is
-	number  uint64 //
-	timeout uint64 //
-	at      int64  // when it was handed over
-	pos     uint64 // in the queue it was handed over with
-	limit   *limit // of a build: until when it must be confirmed
+	ticket        // of a program's call, or
+	origin *Peer  // the node whose attempt number it is
+	number uint64 //
+	term          //
+	at     int64  // when it was handed over
+	pos    uint64 // in the queue it was handed over with
+	limit  *limit // of a build: until when it must be confirmed
 
 	cluster *cluster // in the hands of another node: of which name
 	bulk    bool     // it is on the lane of long messages
@@ -63,7 +63,7 @@ func (l *limit) Expire(time.Time, *queue.Batch) {
 
 // hand gives a call to the member under a new id. It reports false when the
 // member takes nothing more.
-func (c *Conn) hand(now time.Time, b *queue.Batch, g grant, k kind, body []byte, timeout uint64) (id uint64, ok bool) {
+func (c *Conn) hand(now time.Time, b *queue.Batch, g grant, k kind, body []byte) (id uint64, ok bool) {
 	s := &c.served
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,10 +75,11 @@ func (c *Conn) hand(now time.Time, b *queue.Batch, g grant, k kind, body []byte,
 		return 0, false
 	}
 	id = s.tables[k].next
-	pos, err := c.pass(b, k, id, body, timeout)
+	left := g.remains(c.plane.Timers.Tick(now))
+	pos, err := c.pass(b, k, id, body, g.timeout, left)
 	if err != nil && !c.refused.Swap(true) {
 		// Room that came before refused was set has told nobody.
-		pos, err = c.pass(b, k, id, body, timeout)
+		pos, err = c.pass(b, k, id, body, g.timeout, left)
 	}
 	if err != nil {
 		return 0, false
@@ -94,11 +95,11 @@ func (c *Conn) hand(now time.Time, b *queue.Batch, g grant, k kind, body []byte,
 }
 
 // pass hands a call to the program.
-func (c *Conn) pass(b *queue.Batch, k kind, id uint64, body []byte, timeout uint64) (pos uint64, err error) {
+func (c *Conn) pass(b *queue.Batch, k kind, id uint64, body []byte, timeout, left uint64) (pos uint64, err error) {
 	if k == build {
 		return c.sink.Offer(b, id)
 	}
-	return c.sink.Request(b, id, body, timeout)
+	return c.sink.Request(b, id, body, timeout, left)
 }
 
 // remove takes a grant out, if it is there.

@@ -48,7 +48,7 @@ func (c *conn) condemn(b *queue.Batch, e ending) {
 }
 
 // Request implements messaging.Sink.
-func (c *conn) Request(b *queue.Batch, id uint64, body []byte, timeout uint64) (uint64, error) {
+func (c *conn) Request(b *queue.Batch, id uint64, body []byte, timeout, _ uint64) (uint64, error) {
 	return c.send(b, &relaywire.Message{Op: relaywire.Request, ID: id, Timeout: timeout}, queue.Payload{Data: body})
 }
 

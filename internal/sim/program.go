@@ -72,7 +72,7 @@ func (p *program) close() {
 }
 
 // Request implements messaging.Sink.
-func (p *program) Request(b *queue.Batch, id uint64, body []byte, _ uint64) (pos uint64, err error) {
+func (p *program) Request(b *queue.Batch, id uint64, body []byte, _, _ uint64) (pos uint64, err error) {
 	switch {
 	case p.sealed:
 		return 0, queue.ErrSealed
