@@ -6,6 +6,7 @@ package balance
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -17,6 +18,9 @@ const (
 	ejectAfter = 5           // failures in a row
 	ejectFirst = 5 * time.Second
 	ejectMost  = time.Minute
+
+	// Pause is how long a member is passed over whose queue was full.
+	Pause = 10 * time.Millisecond
 )
 
 // A Pool holds the member nodes of one name. The zero Pool is empty; one with
@@ -55,6 +59,7 @@ type Member[T any] struct {
 	workers  int
 	each     float64 // nanoseconds: handler time by worker
 
+	full     instant       // until then its queue is taken to be full
 	failures int           // in a row
 	ejected  instant       // until then
 	eject    time.Duration // for how long; 0: not since the last success
@@ -62,7 +67,7 @@ type Member[T any] struct {
 
 // Add adds a member node.
 func (p *Pool[T]) Add(value T, workers int, rtt time.Duration) *Member[T] {
-	m := &Member[T]{Value: value, Workers: workers, RTT: rtt, pool: p, at: never, asked: never, ejected: never}
+	m := &Member[T]{Value: value, Workers: workers, RTT: rtt, pool: p, at: never, asked: never, full: never, ejected: never}
 	p.members = append(p.members, m)
 	return m
 }
@@ -84,9 +89,8 @@ func (p *Pool[T]) Remove(m *Member[T]) {
 func (p *Pool[T]) Len() int { return len(p.members) }
 
 // Choose returns the member to send the next request to, and counts that
-// request; nil if there is none but not, which has just refused the request
-// (or is nil).
-func (p *Pool[T]) Choose(now time.Time, r *rand.Rand, not *Member[T]) *Member[T] {
+// request; nil if there is none but those in not and those whose queues are full.
+func (p *Pool[T]) Choose(now time.Time, r *rand.Rand, not ...*Member[T]) *Member[T] {
 	at := p.instant(now)
 	drawn := p.members
 	if len(drawn) > mostDrawn {
@@ -123,13 +127,13 @@ func (p *Pool[T]) draw(r *rand.Rand) []*Member[T] {
 // answer: where requests are many, others would be known for ever, and it never
 // again. If nothing is known of any, one is taken at random. Choose returns nil
 // if none may be taken.
-func choose[T any](members []*Member[T], now instant, r *rand.Rand, not *Member[T], all bool) *Member[T] {
+func choose[T any](members []*Member[T], now instant, r *rand.Rand, not []*Member[T], all bool) *Member[T] {
 	var best *Member[T]
 	lowest := math.Inf(1)
 	unknown, unasked := 0, 0 // their workers
 	for _, m := range members {
 		switch {
-		case m == not, !all && now < m.ejected:
+		case m.passed(now, not, all):
 		case m.fresh(now):
 			if s := m.score(); s < lowest {
 				best, lowest = m, s
@@ -151,7 +155,7 @@ func choose[T any](members []*Member[T], now instant, r *rand.Rand, not *Member[
 	}
 	at := int(r.Uint64N(uint64(among)))
 	for _, m := range members {
-		if m == not || !all && now < m.ejected || m.fresh(now) || explore && !m.unasked(now) {
+		if m.passed(now, not, all) || m.fresh(now) || explore && !m.unasked(now) {
 			continue
 		}
 		if at -= m.weight(); at < 0 {
@@ -159,6 +163,11 @@ func choose[T any](members []*Member[T], now instant, r *rand.Rand, not *Member[
 		}
 	}
 	return best
+}
+
+// passed reports whether m may not be chosen; with all set it may though it is ejected.
+func (m *Member[T]) passed(now instant, not []*Member[T], all bool) bool {
+	return now < m.full || !all && now < m.ejected || slices.Contains(not, m)
 }
 
 // fresh reports whether the newest signal of m still says something.
@@ -190,6 +199,10 @@ func (m *Member[T]) Signal(now time.Time, inFlight, workers int, handler time.Du
 // moment of a choice. The signal lasts no longer for it, else m would win for
 // ever against members of which nothing is known.
 func (m *Member[T]) SetInFlight(n int) { m.inFlight = n }
+
+// Full notes that a request for m was not taken, since too much waits for it: it is
+// passed over for a moment.
+func (m *Member[T]) Full(now time.Time) { m.full = m.pool.instant(now) + instant(Pause) }
 
 // Failed notes that a request sent to m died with it, or had no answer in time.
 // After some in a row m is ejected for a while; failures while it is count for

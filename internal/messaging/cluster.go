@@ -161,8 +161,8 @@ type choice struct {
 
 // choose takes the member of this node, or the other node, that promises the
 // earliest answer, and counts one more request for it. It passes over whom is in
-// not, and other nodes that cannot be reached now. The zero choice says that there
-// is no other.
+// not, and other nodes that cannot be reached now or have just taken nothing. The zero
+// choice says that there is no other.
 func (cl *cluster) choose(now time.Time, not choice, again bool) choice {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
@@ -184,10 +184,23 @@ func (cl *cluster) choose(now time.Time, not choice, again bool) choice {
 	if m := cl.member(not.member); m != nil {
 		return choice{member: m}
 	}
-	if n := cl.pool.Choose(now, cl.rng, cl.own); n != nil && n.Value != not.peer { // the members here are full
+	if n := cl.pool.Choose(now, cl.rng, cl.own, passed); n != nil { // the members here are full
 		return choice{peer: n.Value}
 	}
 	return choice{}
+}
+
+// full notes that another node, or with nil this one, took no call now.
+func (cl *cluster) full(now time.Time, p *Peer) {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	n := cl.own
+	if p != nil {
+		n = cl.chance(p)
+	}
+	if n != nil {
+		n.Full(now)
+	}
 }
 
 // has reports whether there are members on this node.

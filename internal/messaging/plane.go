@@ -209,6 +209,12 @@ func (p *Plane) publication(name wire.Name) (pub *publication, topic []byte) {
 	return pub, pub.title
 }
 
+// How many members of this node, and how many other nodes, are tried for one call.
+const (
+	triesHere  = 3
+	triesThere = 64
+)
+
 // place hands a call to a member of the cluster. It reports false when there is
 // none that would take it. One whose time has passed is handed to nobody: its
 // deadline tells.
@@ -217,7 +223,8 @@ func (p *Plane) place(now time.Time, b *queue.Batch, t ticket, name, body []byte
 		p.Drops.Expired.Add(1)
 		return true
 	}
-	for range 3 {
+	here := 0
+	for range triesHere + triesThere {
 		cl := p.cluster(name)
 		if cl == nil {
 			return false
@@ -237,6 +244,12 @@ func (p *Plane) place(now time.Time, b *queue.Batch, t ticket, name, body []byte
 			if !ok {
 				m.unpick()
 				not.member = m
+				if here++; here == triesHere {
+					if !cl.elsewhere() {
+						return false
+					}
+					cl.full(now, nil)
+				}
 				continue
 			}
 			if !t.attempted(attempt{member: m, id: id}) && t.kind == request {
@@ -248,7 +261,7 @@ func (p *Plane) place(now time.Time, b *queue.Batch, t ticket, name, body []byte
 			if p.placeThere(now, b, t, cl, to.peer, body, given) {
 				return true
 			}
-			not.peer = to.peer
+			cl.full(now, to.peer)
 		default:
 			return false
 		}
