@@ -61,6 +61,7 @@ func (o *Overlay) hearFirstHand(now time.Time, p *peer, ev *wire.Event, out *Out
 		p.state = wire.InLeaving
 	}
 	if p.state != was {
+		o.moved = true
 		o.meet(now, p, out)
 	}
 }

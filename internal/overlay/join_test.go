@@ -95,6 +95,20 @@ func TestAJoiningNodeOwnsNothing(t *testing.T) {
 	}
 }
 
+func TestOfManyThatJoinAtOnceOnlyThoseNextToAKeyAreReplicas(t *testing.T) {
+	o := New(start, Config{Self: id(10)})
+	var out Output
+	o.Up(start, Peer{ID: id(20), State: wire.Active}, &out)
+	o.Receive(start, id(20), wire.ViewEvent{Events: []wire.Event{{Node: id(20), Kind: wire.EventJoin, Seq: 1}}}, &out)
+	for i := range 100 {
+		o.Up(start, Peer{ID: id(uint64(100+i)), State: wire.Joining}, &out)
+	}
+	want := []ring.ID{id(147), id(148), id(149), id(150), id(151), id(152)}
+	if got := o.Replicas(id(150)); !slices.Equal(got, want) {
+		t.Errorf("replicas %v, want %v", got, want)
+	}
+}
+
 func TestAJoiningNodeWhoseContactDiesIsSoloAgain(t *testing.T) {
 	n := newNet(t)
 	n.add(30)

@@ -18,16 +18,13 @@ const halfSet = 8
 // whether they are silent or cannot be linked: as nobody who answers is closer to
 // them on this side, they are this node's to judge.
 func (o *Overlay) surround(now time.Time, out *Output) {
-	var joiners []ring.ID
 	for _, p := range o.peers {
 		p.leaf, p.neighbour = false, false
-		if o.isJoiner(p) {
-			joiners = append(joiners, p.id)
-		}
 	}
+	o.noteJoiners()
 	o.moved = false
 	for i, s := range sides {
-		o.leaves[i] = o.surroundSide(now, o.candidates(s, joiners), o.leaves[i][:0], out)
+		o.leaves[i] = o.surroundSide(now, o.candidates(s, o.joiners), o.leaves[i][:0], out)
 	}
 	o.sweep(now, out)
 	o.watched = o.watched[:0]
@@ -35,6 +32,26 @@ func (o *Overlay) surround(now time.Time, out *Output) {
 		if p.leaf || p.probe.tries > 0 || !p.verdict.IsZero() {
 			o.watched = append(o.watched, p)
 		}
+	}
+}
+
+// noteJoiners finds out who is joining. That it is others than before is news: some
+// are replicas, which the packages above feed.
+func (o *Overlay) noteJoiners() {
+	n := 0
+	for _, p := range o.peers {
+		if !o.isJoiner(p) {
+			continue
+		}
+		if n == len(o.joiners) || o.joiners[n] != p.id {
+			o.joiners = append(o.joiners[:n], p.id)
+			o.changed = true
+		}
+		n++
+	}
+	if n < len(o.joiners) {
+		o.joiners = o.joiners[:n]
+		o.changed = true
 	}
 }
 

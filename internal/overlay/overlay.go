@@ -60,7 +60,7 @@ type Overlay struct {
 	last     time.Time // of the last call
 	due      time.Time // when Advance is
 	changed  bool      // owners or replicas may be others than at the last news
-	joiners  []ring.ID // linked nodes that were joining then
+	joiners  []ring.ID // linked nodes that are joining, sorted
 	alone    bool      // that was news
 	departed bool
 }
@@ -150,7 +150,7 @@ func (o *Overlay) Receive(now time.Time, from ring.ID, m wire.Message, out *Outp
 		o.receiveFound(now, from, m, out)
 	case wire.Leaving:
 		if p != nil {
-			p.state = wire.InLeaving
+			p.state, o.moved = wire.InLeaving, true
 		}
 	}
 	o.settle(now, out)
@@ -188,29 +188,8 @@ func (o *Overlay) settle(now time.Time, out *Output) {
 	o.due = o.nextDue(now)
 }
 
-// noteJoiners notes who has begun to join, or has ceased to: they are replicas, which
-// the packages above feed when they hear of it.
-func (o *Overlay) noteJoiners() {
-	n := 0
-	for _, p := range o.peers {
-		if !o.isJoiner(p) {
-			continue
-		}
-		if n == len(o.joiners) || o.joiners[n] != p.id {
-			o.joiners = append(o.joiners[:n], p.id)
-			o.changed = true
-		}
-		n++
-	}
-	if n < len(o.joiners) {
-		o.joiners = o.joiners[:n]
-		o.changed = true
-	}
-}
-
 // tell adds the news about the view as a whole.
 func (o *Overlay) tell(out *Output) {
-	o.noteJoiners()
 	if !o.changed {
 		return
 	}

@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"math"
 	"slices"
 
 	"github.com/project-iris/iris/internal/ring"
@@ -33,30 +34,43 @@ func (o *Overlay) Neighbours() (before, after ring.ID) {
 }
 
 // Replicas returns the two nodes on each side of the owner of key that keep a
-// copy of what it has, without the owner, sorted. Nodes that are joining between
-// them are replicas too, as they will be owners in a moment.
+// copy of what it has, without the owner, sorted. Of the nodes that are joining
+// between them those next to key are replicas too, three on each side, as they
+// will be its owner and replicas in a moment: if hundreds join at once, not all of
+// them are.
 func (o *Overlay) Replicas(key ring.ID) []ring.ID {
 	owner := o.Owner(key)
 	if owner.IsZero() || o.state == wire.Solo {
 		return nil
 	}
 	var found []ring.ID
-	for _, s := range sides {
-		n, last := 0, owner
+	var reach [len(sides)]ring.ID // from the owner to the last replica
+	for i, s := range sides {
+		n := 0
 		for w := o.view.around(owner, s); w.more() && n < replicasPerSide; {
 			if e := &o.view.live[w.next()]; e.kind == wire.EventJoin {
-				found, last = append(found, e.id), e.id
+				found, reach[i] = append(found, e.id), s.distance(owner, e.id)
 				n++
 			}
 		}
-		for _, p := range o.peers {
-			within := n < replicasPerSide || s.distance(owner, p.id).Less(s.distance(owner, last))
-			if o.isJoiner(p) && within {
-				found = append(found, p.id)
-			}
+		if n < replicasPerSide {
+			reach[i] = ring.ID{Hi: math.MaxUint64, Lo: math.MaxUint64}
 		}
-		if o.state == wire.Joining && (n < replicasPerSide || s.distance(owner, o.self).Less(s.distance(owner, last))) {
-			found = append(found, o.self)
+	}
+	joiners := o.joiners
+	if o.state == wire.Joining {
+		i, _ := slices.BinarySearchFunc(joiners, o.self, ring.ID.Compare)
+		joiners = slices.Insert(slices.Clone(joiners), i, o.self)
+	}
+	place, _ := slices.BinarySearchFunc(joiners, key, ring.ID.Compare)
+	for _, s := range sides {
+		w := walkFrom(len(joiners), place, false, s)
+		for n := 0; w.more() && n <= replicasPerSide; n++ {
+			id := joiners[w.next()]
+			if !sides[0].distance(owner, id).Less(reach[0]) && !sides[1].distance(owner, id).Less(reach[1]) {
+				break
+			}
+			found = append(found, id)
 		}
 	}
 	slices.SortFunc(found, ring.ID.Compare)
