@@ -49,6 +49,7 @@ once more.`,
 	f.Var(&o.size, "size", "how many nodes")
 	f.Uint64Var(&o.seed, "seed", 1, "`NUMBER` that all chance in the run comes from")
 	f.BoolVar(&o.json, "json", false, "write an object for each scenario")
+	cmd.AddCommand(newGatesCommand())
 	return cmd
 }
 
@@ -120,26 +121,52 @@ func (o *simulateFlags) report(w io.Writer, r sim.Report) error {
 		_, err := io.WriteString(w, b.String())
 		return err
 	}
-	figures := make([]map[string]any, len(r.Figures))
-	for i, f := range r.Figures {
-		figures[i] = map[string]any{"name": f.Name, "value": f.Value, "unit": f.Unit}
+	return writeJSON(w, recordOf(r))
+}
+
+// A record is a report for machines.
+type record struct {
+	Scenario   string   `json:"scenario"`
+	Size       int      `json:"size"`
+	Seed       uint64   `json:"seed"`
+	Held       bool     `json:"held"`
+	Broken     int      `json:"broken"`
+	Violations []string `json:"violations"`
+	Figures    []figure `json:"figures"`
+	Events     uint64   `json:"events"`
+	Seconds    float64  `json:"seconds"` // of invented time
+	Trace      string   `json:"trace"`
+}
+
+type figure struct {
+	Name  string  `json:"name"`
+	Value float64 `json:"value"`
+	Unit  string  `json:"unit"`
+}
+
+func recordOf(r sim.Report) record {
+	o := record{
+		Scenario: r.Scenario, Size: r.Size, Seed: r.Seed, Held: r.OK(), Broken: r.Broken,
+		Violations: make([]string, len(r.Violations)), Figures: make([]figure, len(r.Figures)),
+		Events: r.Events, Seconds: r.Took.Seconds(), Trace: fmt.Sprintf("%016x", r.Trace),
 	}
-	violations := make([]string, len(r.Violations))
 	for i, v := range r.Violations {
-		violations[i] = v.String()
+		o.Violations[i] = v.String()
 	}
-	return writeJSON(w, map[string]any{
-		"scenario":   r.Scenario,
-		"size":       r.Size,
-		"seed":       r.Seed,
-		"held":       r.OK(),
-		"broken":     r.Broken,
-		"violations": violations,
-		"figures":    figures,
-		"events":     r.Events,
-		"seconds":    r.Took.Seconds(),
-		"trace":      fmt.Sprintf("%016x", r.Trace),
-	})
+	for i, f := range r.Figures {
+		o.Figures[i] = figure(f)
+	}
+	return o
+}
+
+// figure returns the figure of that name; nothing if there is none.
+func (r *record) figure(name string) figure {
+	for _, f := range r.Figures {
+		if f.Name == name {
+			return f
+		}
+	}
+	return figure{}
 }
 
 // A progress is a line of a terminal that is written over; elsewhere it is nothing.

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -33,14 +34,19 @@ type Figure struct {
 	Unit  string
 }
 
+// Has reports whether there is a figure of that name.
+func (r Report) Has(name string) bool { return r.index(name) >= 0 }
+
 // Figure returns the figure of that name; 0 if there is none.
 func (r Report) Figure(name string) float64 {
-	for _, f := range r.Figures {
-		if f.Name == name {
-			return f.Value
-		}
+	if i := r.index(name); i >= 0 {
+		return r.Figures[i].Value
 	}
 	return 0
+}
+
+func (r Report) index(name string) int {
+	return slices.IndexFunc(r.Figures, func(f Figure) bool { return f.Name == name })
 }
 
 // Print writes the report for a person.
@@ -55,13 +61,14 @@ func (r Report) Print(out io.Writer) {
 	}
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	for _, f := range r.Figures {
-		fmt.Fprintf(t, "\t%s\t%s\t %s\t\n", f.Name, number(f.Value), f.Unit)
+		fmt.Fprintf(t, "\t%s\t%s\t %s\t\n", f.Name, Number(f.Value), f.Unit)
 	}
 	t.Flush()
 	fmt.Fprintf(out, "  %v of invented time, %d events, trace %016x\n", r.Took, r.Events, r.Trace)
 }
 
-func number(v float64) string {
+// Number returns a figure's value for people.
+func Number(v float64) string {
 	s := fmt.Sprintf("%.2f", v)
 	if v != 0 && v < 0.1 {
 		s = fmt.Sprintf("%.1e", v)
@@ -127,7 +134,7 @@ func (w *world) report(seed uint64, calm instant) Report {
 	add("member known p99", f.toldOf.quantile(0.99), "s")
 	add("overlap worst", f.worstOverlap.Seconds(), "s")
 	add("overlap", f.overlap.Seconds()/sampledKeys, "s/key")
-	add("last node active", f.lastActive.Seconds(), "s")
+	add("last node active", (f.lastActive - w.started).Seconds(), "s after its start")
 	add("ring ideal", max(0, (f.notIdeal-calm).Seconds()), "s after the last fault")
 	var first, last sample
 	for _, v := range f.victims {

@@ -34,7 +34,8 @@ func Run(s Scenario, seed uint64, progress func(Progress)) Report {
 // planAll plans the starts and the faults, and returns when the last fault is
 // mended and when the run is over.
 func (w *world) planAll() (calm, end instant) {
-	from := w.planStarts() + w.Settle
+	w.started = w.planStarts()
+	from := w.started + w.Settle
 	calm = from
 	for _, f := range w.Faults {
 		calm = max(calm, w.schedule(f, from))

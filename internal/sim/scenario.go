@@ -92,6 +92,9 @@ func Scenarios(size int) []Scenario {
 	}
 	return []Scenario{
 		with("static", "nothing breaks", func(s *Scenario) {}),
+		with("idle", "nothing breaks, and nobody has anything to say", func(s *Scenario) {
+			s.Moves, s.Settle = 0, idleFor
+		}),
 		with("wan", "nothing breaks, at 60 ms", func(s *Scenario) { s.Network = wan }),
 		with("join", "nodes join, 100 a second", func(s *Scenario) { s.Settle = 10 * time.Second }),
 		with("at-once", "all nodes start at once", func(s *Scenario) { s.Growth, s.Settle = 0, 30*time.Second }),

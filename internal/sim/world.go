@@ -25,6 +25,7 @@ type world struct {
 	byID     map[ring.ID]*node
 	links    []*link
 	cut      map[[2]int]bool // one way, by index
+	started  instant         // when the last node of those at the start was
 	quiet    instant         // since when nothing was broken any more
 	found    findings
 	clusters []string

@@ -1,0 +1,99 @@
+package sim
+
+import "time"
+
+// A Gate is an experiment, and what must come of it.
+type Gate struct {
+	Name   string // its number in docs/overlay.md
+	Text   string // what it is about, in a line
+	Trials []Trial
+}
+
+// A Trial is a scenario of a gate: it is run with each of the seeds from 1 on, and no
+// rule may be broken, and no limit passed, with any of them.
+type Trial struct {
+	Scenario string
+	Size     int
+	Seeds    int
+	Limits   []Limit
+}
+
+// A Limit is what a figure may be: Bound at most, or at least.
+type Limit struct {
+	Figure string
+	Bound  float64
+	Least  bool
+}
+
+// Holds reports whether a figure is within the limit.
+func (l Limit) Holds(v float64) bool {
+	if l.Least {
+		return v >= l.Bound
+	}
+	return v <= l.Bound
+}
+
+func (l Limit) String() string {
+	if l.Least {
+		return ">= " + Number(l.Bound)
+	}
+	return "<= " + Number(l.Bound)
+}
+
+func most(figure string, bound float64) Limit { return Limit{Figure: figure, Bound: bound} }
+
+// Gates returns the gates, those that say most first. The reduced ones are small
+// enough for every change: they find what is broken, and no figure of theirs says
+// anything about a large network.
+func Gates(reduced bool) []Gate {
+	// trials returns one trial for each of the sizes; of the reduced ones there is
+	// one, with one seed.
+	trials := func(scenario string, small, seeds int, sizes []int, limits ...Limit) (all []Trial) {
+		if reduced {
+			return []Trial{{scenario, small, 1, limits}}
+		}
+		for _, size := range sizes {
+			all = append(all, Trial{scenario, size, seeds, limits})
+		}
+		return all
+	}
+	k := []int{1000}
+	gate := func(name, text string, all ...[]Trial) Gate {
+		g := Gate{Name: name, Text: text}
+		for _, t := range all {
+			g.Trials = append(g.Trials, t...)
+		}
+		return g
+	}
+	return []Gate{
+		gate("1", "lookups in a network in which nothing happens",
+			trials("idle", 30, 3, []int{100}, most("hops mean", 1.7), most("hops p99", 2), most("lookups wrong", 0), most("lookups lost", 0)),
+			trials("idle", 60, 3, k, most("hops mean", 2.4), most("hops p99", 3), most("lookups wrong", 0), most("lookups lost", 0))),
+		gate("2", "how many links a node keeps",
+			trials("idle", 60, 3, k, most("links p99", 105))),
+		gate("8", "nodes that join together",
+			trials("join", 60, 3, k, most("last node active", 10), most("overlap worst", 3)),
+			trials("at-once", 40, 3, k, most("last node active", 30), most("overlap worst", 3))),
+		gate("9", "half, four fifths, nine tenths die at once",
+			trials("kill-50", 40, 10, k, most("ring ideal", 6)),
+			trials("kill-80", 40, 10, k, most("ring ideal", 10)),
+			trials("kill-90", 40, 10, k, most("ring ideal", 15))),
+	}
+}
+
+// scenario returns the trial's scenario.
+func (t Trial) scenario() Scenario {
+	s, ok := Find(t.Scenario, t.Size)
+	if !ok {
+		panic("there is no scenario " + t.Scenario)
+	}
+	return s
+}
+
+// Run runs the trial with one seed.
+func (t Trial) Run(seed uint64, progress func(Progress)) Report {
+	return Run(t.scenario(), seed, progress)
+}
+
+// idleFor is until links that nobody needs are closed.
+const idleFor = 130 * time.Second
