@@ -101,7 +101,7 @@ func TestOfManyThatJoinAtOnceOnlyThoseNextToAKeyAreReplicas(t *testing.T) {
 	o.Up(start, Peer{ID: id(20), State: wire.Active}, &out)
 	o.Receive(start, id(20), wire.ViewEvent{Events: []wire.Event{{Node: id(20), Kind: wire.EventJoin, Seq: 1}}}, &out)
 	for i := range 100 {
-		o.Up(start, Peer{ID: id(uint64(100+i)), State: wire.Joining}, &out)
+		o.Up(start, Peer{ID: id(uint64(100 + i)), State: wire.Joining}, &out)
 	}
 	want := []ring.ID{id(147), id(148), id(149), id(150), id(151), id(152)}
 	if got := o.Replicas(id(150)); !slices.Equal(got, want) {
