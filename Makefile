@@ -10,7 +10,7 @@ PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 win
 
 # Packages in which nothing happens at once: the race detector finds nothing there,
 # and takes ten times as long.
-PURE := ring wire balance overlay directory core discovery sim
+PURE := ring wire balance overlay directory core sim
 
 .NOTPARALLEL:
 .PHONY: check fmt vet staticcheck cross allocs comparison test race twenty fuzz soak bench build measure compare chaos

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -47,6 +48,14 @@ type Config struct {
 	// Peers are addresses of other nodes, host:port. One of them that is up is
 	// enough: it knows the others. They are dialled again for ever.
 	Peers []string
+
+	// Discover are the ways in which the node looks for others beside Peers; nil: none.
+	// They are Multicast, Scan and Cache.
+	Discover []string
+
+	// Interfaces are the names of those network interfaces that Discover looks on, and
+	// whose addresses other nodes are told; empty: all but loopback.
+	Interfaces []string
 
 	// Drain is how long Close waits for requests that other programs are being
 	// served with; 0: it does not.
@@ -90,6 +99,13 @@ type Config struct {
 	Log *slog.Logger
 }
 
+// Ways to look for other nodes.
+const (
+	Multicast = "multicast" // sealed packets to all hosts of the local networks
+	Scan      = "scan"      // if that finds nobody, to one address of theirs after another
+	Cache     = "cache"     // where other nodes were when the node last ran, which is kept in State
+)
+
 // DefaultMemory is what a process that is a node, and nothing else, should take
 // at most, in octets: a quarter of what the host or the control group has.
 func DefaultMemory() int64 { return hostMemory() / 4 }
@@ -128,8 +144,13 @@ func (c *Config) check() error {
 			return err
 		}
 	}
-	if c.Dev && (c.Listen != "" || len(c.Peers) > 0) {
-		return errors.New("a dev node has no others: leave out where it listens and its peers")
+	if c.Dev && (c.Listen != "" || len(c.Peers) > 0 || len(c.Discover) > 0) {
+		return errors.New("a dev node has no others: leave out where it listens, its peers and how to discover some")
+	}
+	for _, d := range c.Discover {
+		if !slices.Contains([]string{Multicast, Scan, Cache}, d) {
+			return fmt.Errorf("%q is not a way to discover other nodes: there are %s, %s and %s", d, Multicast, Scan, Cache)
+		}
 	}
 	for _, p := range c.Peers {
 		host, port, err := net.SplitHostPort(p)

@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/project-iris/iris/internal/core"
+	"github.com/project-iris/iris/internal/discovery"
 	"github.com/project-iris/iris/internal/link"
 	"github.com/project-iris/iris/internal/messaging"
 	"github.com/project-iris/iris/internal/overlay"
@@ -34,7 +34,7 @@ type network struct {
 	links    *link.Manager
 	splice   *splice.Server
 	listener net.Listener // nil: nobody dials this node
-	addrs    []wire.Addr  // where others may
+	search   *search
 
 	ctx     context.Context // until the node is closed
 	cancel  context.CancelFunc
@@ -43,8 +43,13 @@ type network struct {
 	linked map[ring.ID]*link.Link // the loop's
 
 	mu    sync.Mutex
-	state wire.State // as it was when the loop last looked
+	addrs []wire.Addr // where others may dial this node
+	state wire.State  // as it was when the loop last looked, as are the others
+	nodes int
+	alone bool
 	view  map[netip.Addr]bool
+	at    map[netip.AddrPort]ring.ID
+	known map[ring.ID]bool
 }
 
 // newNetwork makes what the configuration asks for, and completes that of the core.
@@ -54,7 +59,7 @@ func newNetwork(n *Node, setup *core.Config) (*network, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &network{n: n, linked: make(map[ring.ID]*link.Link)}
+	w := &network{n: n, linked: make(map[ring.ID]*link.Link), nodes: 1, alone: true}
 	if w.identity, err = session.NewIdentity(credential, time.Now); err != nil {
 		return nil, err
 	}
@@ -90,6 +95,7 @@ func newNetwork(n *Node, setup *core.Config) (*network, error) {
 		Dial:    w.dialTunnel,
 		AskBack: w.askBack,
 	})
+	w.search = newSearch(w, credential.Anchors[0].String())
 	n.plane.NoTunnel = w.splice.Busy
 	n.plane.Accepted = w.accepted
 	var seed [8]byte
@@ -115,7 +121,7 @@ func (w *network) listen() error {
 		return fmt.Errorf("port for other nodes: %w", err)
 	}
 	w.listener = l
-	w.addrs, err = ownAddrs(l.Addr().(*net.TCPAddr).AddrPort(), c.Advertise)
+	w.addrs, err = ownAddrs(l.Addr().(*net.TCPAddr).AddrPort(), c.Advertise, c.Interfaces)
 	if err != nil {
 		l.Close()
 	}
@@ -124,7 +130,7 @@ func (w *network) listen() error {
 
 // ownAddrs returns where other nodes may dial this one: where the operator says, else
 // every address of this host that the listener is at.
-func ownAddrs(at netip.AddrPort, advertise []string) (addrs []wire.Addr, err error) {
+func ownAddrs(at netip.AddrPort, advertise, interfaces []string) (addrs []wire.Addr, err error) {
 	for _, a := range advertise {
 		ap, err := netip.ParseAddrPort(a)
 		if err != nil {
@@ -135,31 +141,26 @@ func ownAddrs(at netip.AddrPort, advertise []string) (addrs []wire.Addr, err err
 	if len(addrs) == 0 && !at.Addr().IsUnspecified() {
 		addrs = append(addrs, wire.Addr{AddrPort: at})
 	}
-	if len(addrs) == 0 {
-		all, err := net.InterfaceAddrs()
-		if err != nil {
-			return nil, fmt.Errorf("addresses of this host: %w", err)
-		}
-		for _, a := range all {
-			ipnet, ok := a.(*net.IPNet)
-			ip, _ := netip.AddrFromSlice(ipNetIP(ipnet, ok))
-			ip = ip.Unmap()
-			if ip.IsValid() && !ip.IsLoopback() && !ip.IsLinkLocalUnicast() && (at.Addr().Is6() || ip.Is4()) {
-				addrs = append(addrs, wire.Addr{AddrPort: netip.AddrPortFrom(ip, at.Port())})
+	if len(addrs) > 0 {
+		return addrs[:min(len(addrs), wire.MaxAddrs)], nil
+	}
+	all, err := discovery.Interfaces(interfaces)
+	return hostAddrs(at, all), err
+}
+
+// hostAddrs returns the addresses of this host that a listener at all of them is at.
+func hostAddrs(at netip.AddrPort, interfaces []discovery.Interface) (addrs []wire.Addr) {
+	for _, i := range interfaces {
+		for _, p := range i.Prefixes {
+			if len(addrs) < wire.MaxAddrs && (at.Addr().Is6() || p.Addr().Is4()) {
+				addrs = append(addrs, wire.Addr{AddrPort: netip.AddrPortFrom(p.Addr(), at.Port())})
 			}
 		}
 	}
-	return addrs[:min(len(addrs), wire.MaxAddrs)], nil
+	return addrs
 }
 
-func ipNetIP(n *net.IPNet, ok bool) net.IP {
-	if !ok {
-		return nil
-	}
-	return n.IP
-}
-
-// start opens the doors, and looks for the peers the operator named.
+// start opens the doors, and looks for other nodes.
 func (w *network) start() {
 	if w.listener != nil {
 		w.gate.Serve(w.listener, func(c *session.Conn) {
@@ -170,33 +171,7 @@ func (w *network) start() {
 			}
 		})
 	}
-	for _, p := range w.n.config.Peers {
-		w.running.Go(func() { w.seed(p) })
-	}
-}
-
-// seed has the links look for a peer, once its name is known.
-func (w *network) seed(peer string) {
-	host, port, _ := net.SplitHostPort(peer) // check saw to its form
-	number, _ := strconv.ParseUint(port, 10, 16)
-	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
-		ips, err := net.DefaultResolver.LookupNetIP(w.ctx, "ip", host)
-		if err == nil && len(ips) > 0 {
-			for _, ip := range ips {
-				w.links.Seed(netip.AddrPortFrom(ip.Unmap(), uint16(number)))
-			}
-			return
-		}
-		if w.ctx.Err() != nil {
-			return
-		}
-		w.n.config.Log.Warn("the address of a peer is not known; trying again", "peer", peer, "error", err, "in", pause)
-		select {
-		case <-time.After(pause):
-		case <-w.ctx.Done():
-			return
-		}
-	}
+	w.search.start()
 }
 
 func dialTCP(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
@@ -209,6 +184,12 @@ func (w *network) hello() (wire.State, []wire.Addr) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.state, w.addrs
+}
+
+// own returns where others may dial this node.
+func (w *network) own() []wire.Addr {
+	_, addrs := w.hello()
+	return addrs
 }
 
 // inView reports whether a node that is known has the address.
@@ -225,6 +206,7 @@ func (w *network) Up(l *link.Link) {
 		w.n.loop.Core.Up(now, overlay.Peer{ID: l.Peer(), State: info.State, Addrs: info.Addrs, Dialled: l.Dialled()}, &w.n.loop.Out)
 		w.n.plane.Join()
 		w.linked[l.Peer()] = l
+		w.become(w.loneliness)
 		l.Value = w.n.plane.LinkUp(now, b, l.Peer(), l)
 	})
 }
@@ -234,6 +216,7 @@ func (w *network) Down(l *link.Link, _ error) {
 	w.n.do(func(now time.Time, b *queue.Batch) {
 		if w.linked[l.Peer()] == l {
 			delete(w.linked, l.Peer())
+			w.become(w.loneliness)
 			w.n.loop.Core.Down(now, l.Peer(), &w.n.loop.Out)
 		}
 		w.n.plane.LinkDown(now, b, l.Peer(), l)
@@ -323,16 +306,31 @@ func (w *network) follow(news []overlay.News) {
 			log.Debug("this node is "+w.n.loop.Core.State().String(), "node", w.identity.ID())
 		}
 	}
-	view := make(map[netip.Addr]bool)
-	for _, id := range w.n.loop.Core.View() {
+	view, at, known := make(map[netip.Addr]bool), make(map[netip.AddrPort]ring.ID), make(map[ring.ID]bool)
+	ids := w.n.loop.Core.View()
+	for _, id := range ids {
+		known[id] = true
 		for _, a := range w.n.loop.Core.Addrs(id) {
 			view[a.Addr()] = true
+			at[a.AddrPort] = id
 		}
 	}
-	w.mu.Lock()
-	w.state, w.view = w.n.loop.Core.State(), view
-	w.mu.Unlock()
+	w.become(func() {
+		w.state, w.nodes, w.view, w.at, w.known = w.n.loop.Core.State(), max(1, len(ids)), view, at, known
+		w.loneliness()
+	})
 }
+
+// become changes what others read of the network, and has the search look at it. Loop.
+func (w *network) become(change func()) {
+	w.mu.Lock()
+	change()
+	w.mu.Unlock()
+	w.search.changed()
+}
+
+// loneliness notes whether there are other nodes. Loop, under the lock.
+func (w *network) loneliness() { w.alone = len(w.linked) == 0 && w.nodes == 1 }
 
 // dialable returns those of the addresses that another node told which may be
 // dialled on its word.
@@ -355,7 +353,7 @@ func (n *Node) abroad(b *queue.Batch, o messaging.Offer, t *tunnel.Table, id uin
 		o.Peer.Deny(b, o)
 		return err
 	}
-	o.Peer.Accept(b, wire.TunnelAccept{Number: o.Number, Tunnel: name, Expires: uint32(expires / time.Millisecond), Load: o.Load, Addrs: w.addrs})
+	o.Peer.Accept(b, wire.TunnelAccept{Number: o.Number, Tunnel: name, Expires: uint32(expires / time.Millisecond), Load: o.Load, Addrs: w.own()})
 	return nil
 }
 
@@ -389,7 +387,7 @@ func (w *network) dialTunnel(ctx context.Context, peer ring.ID, addrs []wire.Add
 // askBack asks a node to dial this one for a tunnel.
 func (w *network) askBack(peer ring.ID, id [16]byte) {
 	if l := w.links.Link(peer); l != nil {
-		l.SendControl(wire.DialBack{Tunnel: id, Addrs: w.addrs})
+		l.SendControl(wire.DialBack{Tunnel: id, Addrs: w.own()})
 	}
 }
 

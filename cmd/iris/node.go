@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -34,6 +35,7 @@ type nodeFlags struct {
 	net, key               string
 	accept                 []string
 	listen, discover       string
+	interfaces             []string
 	advertise, peers       []string
 	drain                  span
 	insecure               bool
@@ -57,13 +59,15 @@ func newNodeCommand() *cobra.Command {
 		Short: "Run the node of this host",
 		Example: `iris node --dev
 iris keygen demo.key && iris node --net demo --key demo.key
-iris node --net demo --key demo.key --peer 192.0.2.1`,
+iris node --net demo --key demo.key --peer 192.0.2.1 --discover none`,
 		Long: `Runs the node of this host. Programs of the host attach to it on loopback; the
 nodes of other hosts with the same network and key are linked to it, encrypted,
 and what their programs offer can be used by name.
 
-One --peer that is up is enough, as it knows the others; it is dialled for ever. A
-port that is left out is 14142.
+Nodes of one local network find each other, by sealed packets: multicast, where
+that finds nobody a scan of small subnets, and the addresses of last time. Name
+nodes elsewhere with --peer: one that is up is enough, as it knows the others; it
+is dialled for ever. A port that is left out is 14142.
 
 SIGTERM or SIGINT ends the node in order: nobody sends it anything new, what its
 programs are working on is finished within --drain, they get what waits for them
@@ -90,7 +94,8 @@ there are no socket and no state directory unless they are named.`,
 	f.StringArrayVar(&o.peers, "peer", nil, "`HOST:PORT` of another node; may be repeated")
 	f.StringVar(&o.listen, "listen", "", "`HOST:PORT` for other nodes, or none; default: port 14142 of every address")
 	f.StringArrayVar(&o.advertise, "advertise", nil, "`IP:PORT` that other nodes are told to dial; may be repeated; default: where it listens")
-	f.StringVar(&o.discover, "discover", none, "how to find other nodes beside --peer: none")
+	f.StringVar(&o.discover, "discover", auto, "`WAYS` to find other nodes beside --peer: "+auto+", none, or some of "+strings.Join(ways, ","))
+	f.StringArrayVar(&o.interfaces, "interface", nil, "network interface `NAME` to find others on and be found at; may be repeated; default: all")
 	f.Var(&o.drain, "drain", "how long the end waits for requests under way")
 	f.Var(&o.port, "port", "TCP port of the relay; 0: any that is free")
 	f.StringVar(&o.socket, "socket", "", "`PATH` of its Unix socket, or none; default: where programs look")
@@ -172,7 +177,7 @@ func (o *nodeFlags) config(cmd *cobra.Command, log *slog.Logger) (node.Config, e
 	if o.dev {
 		// Only what was typed is refused: the environment may be there for
 		// other nodes.
-		for _, name := range []string{"net", "key", "also-accept", "peer", "listen", "advertise"} {
+		for _, name := range []string{"net", "key", "also-accept", "peer", "listen", "advertise", "discover", "interface"} {
 			if cmd.Flags().Changed(name) {
 				return c, usageError{fmt.Errorf("--dev makes up a network of its own, with a key of its own: leave out --%s, or --dev to join one", name)}
 			}
@@ -243,9 +248,10 @@ func (o *nodeFlags) config(cmd *cobra.Command, log *slog.Logger) (node.Config, e
 
 // others fills in how this node and others find each other.
 func (o *nodeFlags) others(c *node.Config, log *slog.Logger) (err error) {
-	if o.discover != none {
-		return usageError{fmt.Errorf("--discover %s is not there yet: name another node with --peer, and leave it at none", o.discover)}
+	if c.Discover, err = o.ways(); err != nil {
+		return err
 	}
+	c.Interfaces = o.interfaces
 	c.Drain = time.Duration(o.drain)
 	for _, p := range o.peers {
 		addr := withPort(p)
@@ -268,6 +274,28 @@ func (o *nodeFlags) others(c *node.Config, log *slog.Logger) (err error) {
 	c.Advertise = o.advertise
 	c.Listen, err = o.listenAt(log)
 	return err
+}
+
+// auto stands for all ways to find other nodes.
+const auto = "auto"
+
+var ways = []string{node.Multicast, node.Scan, node.Cache}
+
+// ways returns how other nodes are looked for.
+func (o *nodeFlags) ways() ([]string, error) {
+	switch o.discover {
+	case auto:
+		return ways, nil
+	case none:
+		return nil, nil
+	}
+	chosen := strings.Split(o.discover, ",")
+	for _, w := range chosen {
+		if !slices.Contains(ways, w) {
+			return nil, usageError{fmt.Errorf("--discover %s is no way to find other nodes: give %s, %s, or some of %s", w, auto, none, strings.Join(ways, ","))}
+		}
+	}
+	return chosen, nil
 }
 
 func isPort(s string) bool {

@@ -104,6 +104,7 @@ func setup(env *testscript.Env) error {
 		"HOME":            private,
 		"XDG_RUNTIME_DIR": filepath.Join(private, "run"),
 		"STATE_DIRECTORY": filepath.Join(private, "state"), // holds for root too
+		"IRIS_DISCOVER":   "none",                          // no packet of a test leaves this host
 		"GORACE":          "atexit_sleep_ms=0",             // else each process stays a second longer
 	} {
 		env.Setenv(name, value)

@@ -15,13 +15,14 @@ import (
 
 // environment is what a flag is taken from when the command line lacks it.
 var environment = map[string]string{
-	"port":    "IRIS_PORT",
-	"net":     "IRIS_NET",
-	"socket":  "IRIS_SOCKET",
-	"state":   "IRIS_STATE",
-	"memory":  "IRIS_MEMORY",
-	"address": "IRIS_ADDRESS",
-	"timeout": "IRIS_TIMEOUT",
+	"port":     "IRIS_PORT",
+	"net":      "IRIS_NET",
+	"discover": "IRIS_DISCOVER",
+	"socket":   "IRIS_SOCKET",
+	"state":    "IRIS_STATE",
+	"memory":   "IRIS_MEMORY",
+	"address":  "IRIS_ADDRESS",
+	"timeout":  "IRIS_TIMEOUT",
 }
 
 // fromEnvironment sets the flags that the command line lacks. They do not count

@@ -78,15 +78,25 @@ type Datagram struct {
 
 // Output is what is to be done. The caller empties it.
 type Output struct {
-	Send     []Send
-	Dial     []Dial
-	Refused  []Refusal
-	Stranger bool // a node was heard that is not known: search on, and soon
+	Send    []Send
+	Dial    []Dial
+	Refused []Refusal
+	Heard   []Heard
+}
+
+// Heard is a packet of another node of the network.
+type Heard struct {
+	Kind  Kind
+	Node  ring.ID
+	Known bool // else: search on, and soon
+	Group bool
+	From  netip.Addr
 }
 
 // Send is a packet to send: to an address, or to the group on every interface if
 // that is zero.
 type Send struct {
+	Kind   Kind
 	To     netip.AddrPort
 	Packet []byte
 }
@@ -128,7 +138,7 @@ func (x *Exchange) ask(now time.Time, kind Kind, to netip.AddrPort, out *Output)
 
 func (x *Exchange) send(now time.Time, kind Kind, token [16]byte, to netip.AddrPort, out *Output) {
 	p := Packet{Kind: kind, State: x.state, Nodes: uint32(x.nodes), Time: now, Node: x.c.Self, Token: token, Addrs: x.addrs}
-	out.Send = append(out.Send, Send{to, x.c.Seal(p.Append(nil))})
+	out.Send = append(out.Send, Send{kind, to, x.c.Seal(p.Append(nil))})
 }
 
 // forget drops questions that are too old to be answered.
@@ -144,9 +154,7 @@ func (x *Exchange) Receive(now time.Time, d Datagram, out *Output) {
 		return
 	}
 	known := x.c.Knows(p.Node)
-	if !known {
-		out.Stranger = true
-	}
+	out.Heard = append(out.Heard, Heard{p.Kind, p.Node, known, d.Group, d.From.Addr().Unmap()})
 	switch p.Kind {
 	case Probe:
 		x.answer(now, p.Token, d.From, out)
@@ -194,13 +202,17 @@ func (x *Exchange) open(now time.Time, d Datagram) (p Packet, code session.Code,
 
 // heard acts on the beacon of a node that we do not know, if it falls to us: a
 // few of a network do, however many hear it. The smaller of two networks dials,
-// the larger answers, so that many that hear one newcomer do not all dial it.
+// the larger answers, so that many that hear one newcomer do not all dial it; but
+// one that nobody can dial dials itself.
 func (x *Exchange) heard(now time.Time, d Datagram, p *Packet, out *Output) {
 	if x.state == wire.InLeaving || x.random.IntN(x.nodes) >= answerers {
 		return
 	}
-	if int64(x.nodes) <= int64(p.Nodes) {
+	if len(p.Addrs) > 0 && (int64(x.nodes) <= int64(p.Nodes) || len(x.addrs) == 0) {
 		x.dial(d, p, out)
+		return
+	}
+	if len(x.addrs) == 0 {
 		return
 	}
 	if len(x.pending) >= answersAll {
@@ -235,6 +247,9 @@ func (x *Exchange) dial(d Datagram, p *Packet, out *Output) {
 	}
 	dial := Dial{Node: p.Node}
 	for _, a := range p.Addrs {
+		if slices.ContainsFunc(x.addrs, func(own wire.Addr) bool { return own.AddrPort == a.AddrPort }) {
+			continue // two hosts that have a network of the same numbers inside, as of containers
+		}
 		addr, err := x.mayDial(d, a)
 		if err != nil {
 			out.Refused = append(out.Refused, Refusal{session.AddressRefused, d.From, p.Node, err})
@@ -243,6 +258,16 @@ func (x *Exchange) dial(d Datagram, p *Packet, out *Output) {
 		dial.Addrs = append(dial.Addrs, addr)
 	}
 	if len(dial.Addrs) > 0 {
+		// What it came from works, most likely; it is only dialled if the node told it.
+		slices.SortStableFunc(dial.Addrs, func(a, b netip.AddrPort) int {
+			from := func(ap netip.AddrPort) int {
+				if ap.Addr() == d.From.Addr().Unmap() {
+					return 0
+				}
+				return 1
+			}
+			return from(a) - from(b)
+		})
 		out.Dial = append(out.Dial, dial)
 	}
 }
@@ -250,12 +275,6 @@ func (x *Exchange) dial(d Datagram, p *Packet, out *Output) {
 // mayDial returns what to dial for an address in a packet. Link-local ones mean
 // something on the link that they were told on, and only if that is certain.
 func (x *Exchange) mayDial(d Datagram, a wire.Addr) (netip.AddrPort, error) {
-	ours := func(own wire.Addr) bool {
-		return own.Port() == a.Port() && own.Addr().WithZone("") == a.Addr()
-	}
-	if slices.ContainsFunc(x.addrs, ours) {
-		return netip.AddrPort{}, fmt.Errorf("address %v, told by another node, is our own", a.AddrPort)
-	}
 	if d.Group && a.Addr().IsLinkLocalUnicast() {
 		a.AddrPort = netip.AddrPortFrom(a.Addr().WithZone(d.Interface), a.Port())
 	}

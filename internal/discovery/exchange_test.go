@@ -73,9 +73,14 @@ func (n *node) refused(t testing.TB, d Datagram, want session.Code) {
 	if len(out.Refused) != 1 || out.Refused[0].Code != want || out.Refused[0].From != d.From {
 		t.Errorf("refusals %v, want one of %v with %s", out.Refused, d.From, want)
 	}
-	if len(out.Send) > 0 || len(out.Dial) > 0 || out.Stranger || len(n.x.pending) != before {
+	if len(out.Send) > 0 || len(out.Dial) > 0 || stranger(out) || len(n.x.pending) != before {
 		t.Errorf("in spite of %s: %+v, %d answers waiting", want, out, len(n.x.pending))
 	}
+}
+
+// stranger reports whether a node was heard that is not known.
+func stranger(out Output) bool {
+	return slices.ContainsFunc(out.Heard, func(h Heard) bool { return !h.Known })
 }
 
 // serves fails unless the node still answers others, a second later.
@@ -83,7 +88,7 @@ func (n *node) serves(t testing.TB) {
 	t.Helper()
 	n.now = n.now.Add(time.Second)
 	out := n.receive(n.sealed(n.packet(Probe, 1, 77), away(77), false))
-	if len(out.Send) != 1 || len(out.Refused) > 0 || !out.Stranger {
+	if len(out.Send) != 1 || len(out.Refused) > 0 || !stranger(out) {
 		t.Errorf("a probe led to %+v, want an answer", out)
 	}
 }
@@ -113,7 +118,7 @@ func TestProbeIsAnsweredToItsSource(t *testing.T) {
 	// Of a node that is known, too: it does not know us.
 	n.known[ring.ID{Lo: 9}] = true
 	out = n.receive(n.sealed(n.packet(Probe, 1, 5), away(2), false))
-	if len(out.Send) != 1 || out.Stranger {
+	if len(out.Send) != 1 || stranger(out) {
 		t.Errorf("a probe of a known node led to %+v", out)
 	}
 	n.x.Become(wire.InLeaving, 7, nil)
@@ -180,7 +185,7 @@ func TestReplayedPacketHasNoEffect(t *testing.T) {
 	n := newNode(1)
 	for _, kind := range []Kind{Probe, Beacon, Answer} {
 		d := n.sealed(n.packet(kind, 0, 1), away(int(kind)), true)
-		if out := n.receive(d); !out.Stranger {
+		if out := n.receive(d); !stranger(out) {
 			t.Errorf("kind %d led to %+v", kind, out)
 		}
 		d.From = away(50)
@@ -231,7 +236,7 @@ func TestAnswerNeedsOurToken(t *testing.T) {
 		p.Token = token
 		return n.receive(n.sealed(p, away(1), false))
 	}
-	if out := answer([16]byte{1}); len(out.Dial) > 0 || !out.Stranger {
+	if out := answer([16]byte{1}); len(out.Dial) > 0 || !stranger(out) {
 		t.Errorf("an answer to nothing led to %+v", out)
 	}
 	n.out = Output{}
@@ -320,7 +325,7 @@ func TestAnswersAreBounded(t *testing.T) {
 
 func TestBeaconIsAnsweredToTheGroup(t *testing.T) {
 	n := newNode(1)
-	n.x.Become(wire.Active, 2, nil)
+	n.x.Become(wire.Active, 2, []wire.Addr{told("192.0.2.1:14142")})
 	out := n.receive(n.sealed(n.packet(Beacon, 1, 6), away(1), true))
 	at := n.x.Next()
 	if len(out.Send) > 0 || len(out.Dial) > 0 || at.Before(n.now) || !at.Before(n.now.Add(answerDelay)) {
@@ -377,7 +382,7 @@ func TestSmallerNetworkDials(t *testing.T) {
 		n := newNode(v.ours)
 		n.known[ring.ID{Lo: 9}] = v.known
 		out := n.receive(n.sealed(n.packet(Beacon, v.theirs, 1), away(1), true))
-		if len(out.Dial) != v.dial || len(n.x.pending) != v.pending || out.Stranger == v.known {
+		if len(out.Dial) != v.dial || len(n.x.pending) != v.pending || stranger(out) == v.known {
 			t.Errorf("%d nodes heard one of %d, known %t: %+v, %d answers", v.ours, v.theirs, v.known, out, len(n.x.pending))
 		}
 	}
@@ -415,7 +420,7 @@ func TestNewcomerIsAnsweredByFew(t *testing.T) {
 		n := newNode(members)
 		n.x.c.Self, n.x.c.Seed = ring.ID{Lo: uint64(100 + i)}, [32]byte{byte(i), 1}
 		n.x = New(n.x.c)
-		n.x.Become(wire.Active, members, nil)
+		n.x.Become(wire.Active, members, []wire.Addr{told("192.0.2.1:14142")})
 		n.other.salt = salt{saltSize - 1: byte(i), saltSize - 2: 2}
 		n.x.c.Seal = n.other.seal
 		network = append(network, n)
@@ -481,7 +486,6 @@ func TestUndialableAddresses(t *testing.T) {
 		{"255.255.255.255:14142", true, ""},
 		{"169.254.169.254:80", true, ""},
 		{"[fd00:ec2::254]:80", true, ""},
-		{"192.0.2.1:14142", true, ""}, // our own
 		{"192.0.2.1:14143", true, "192.0.2.1:14143"},
 	} {
 		n := newNode(1)
@@ -515,6 +519,13 @@ func TestUndialableAddresses(t *testing.T) {
 	p.Addrs = nil
 	if out := n.receive(n.sealed(p, away(1), true)); len(out.Dial) > 0 {
 		t.Errorf("a packet without addresses led to %+v", out)
+	}
+
+	// Two hosts may have the same addresses inside: nothing to tell anybody.
+	p.Addrs = []wire.Addr{told("192.0.2.1:14142"), told("192.0.2.10:14142")}
+	out = n.receive(n.sealed(p, away(1), true))
+	if len(out.Dial) != 1 || len(out.Dial[0].Addrs) != 1 || len(out.Refused) > 0 {
+		t.Errorf("our own address beside another led to %+v", out)
 	}
 
 	// On one host all are at loopback.

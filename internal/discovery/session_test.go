@@ -55,7 +55,7 @@ func TestMembersOfANetworkFindEachOther(t *testing.T) {
 		t.Errorf("the sender does %+v", out)
 	}
 	for _, id := range []*session.Identity{identity(t, now, 1, "other"), identity(t, now, 2, "net")} {
-		if out := hear(id); len(out.Refused) != 1 || out.Refused[0].Code != session.PacketKey || out.Stranger || len(out.Dial) > 0 {
+		if out := hear(id); len(out.Refused) != 1 || out.Refused[0].Code != session.PacketKey || stranger(out) || len(out.Dial) > 0 {
 			t.Errorf("a member of another network does %+v", out)
 		}
 	}

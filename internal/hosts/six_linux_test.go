@@ -30,6 +30,7 @@ const port = "14142" // where nodes listen for each other
 type network struct {
 	lan   *LAN
 	key   string // file with its key
+	told  bool   // every node is told of the one before, and finds no other itself
 	nodes []*Node
 }
 
@@ -37,7 +38,7 @@ type network struct {
 // end. Every node is told of the one before, by one of its addresses.
 func newNetwork(t *testing.T, hosts, spare int) *network {
 	t.Helper()
-	n := &network{lan: newLAN(t, hosts+spare)} // or skip
+	n := &network{lan: newLAN(t, hosts+spare), told: true} // or skip
 	thePlace.need(t)
 	n.key = newKey(t)
 	for i := range hosts {
@@ -57,8 +58,11 @@ func newKey(t *testing.T) string {
 
 func (n *network) start(t *testing.T, i int) {
 	t.Helper()
-	flags := []string{"--net", secret + " network", "--key", n.key, "--discover", "none"}
-	if i > 0 {
+	flags := []string{"--net", secret + " network", "--key", n.key}
+	if n.told {
+		flags = append(flags, "--discover", "none")
+	}
+	if n.told && i > 0 {
 		before := n.lan.Hosts[i-1]
 		ip := []netip.Addr{before.IPv4, before.IPv6}[i%2]
 		flags = append(flags, "--peer", net.JoinHostPort(ip.String(), port))

@@ -1,0 +1,198 @@
+package node
+
+import (
+	"crypto/rand"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/project-iris/iris/internal/discovery"
+	"github.com/project-iris/iris/internal/link"
+	"github.com/project-iris/iris/internal/ring"
+	"github.com/project-iris/iris/internal/session"
+)
+
+// lonelyLimit is how long a node is alone before it says so.
+const lonelyLimit = 10 * time.Second
+
+// search is how a node finds others.
+type search struct {
+	w      *network
+	key    string // fingerprint of the network's
+	finder *discovery.Finder
+	lan    *discovery.LAN // nil: none
+	lonely chan struct{}  // whether the node is alone may have changed
+}
+
+// newSearch makes the sources that the configuration asks for.
+func newSearch(w *network, key string) *search {
+	c := &w.n.config
+	s := &search{w: w, key: key, lonely: make(chan struct{}, 1)}
+	var sources []discovery.Source
+	if len(c.Peers) > 0 {
+		sources = append(sources, &discovery.Static{Peers: c.Peers, Log: c.Log})
+	}
+	var at netip.AddrPort
+	if w.listener != nil {
+		at = w.listener.Addr().(*net.TCPAddr).AddrPort()
+	}
+	multicast, scan := slices.Contains(c.Discover, Multicast), slices.Contains(c.Discover, Scan)
+	switch {
+	case !multicast && !scan:
+	case at.Addr().IsLoopback():
+		c.Log.Info("no other node is looked for on the network, since this one listens on loopback")
+	default:
+		s.lan = s.newLAN(at, multicast, scan)
+		sources = append(sources, s.lan)
+	}
+	s.finder = discovery.NewFinder(discovery.FinderConfig{
+		Sources:  sources,
+		Log:      c.Log,
+		Loopback: at.Addr().IsLoopback(),
+		Own:      w.isOwn,
+		Knows:    w.knows,
+		Dial:     w.links.Find,
+		Keep:     w.links.Seed,
+	})
+	return s
+}
+
+func (s *search) newLAN(at netip.AddrPort, multicast, scan bool) *discovery.LAN {
+	w := s.w
+	var seed [32]byte
+	rand.Read(seed[:])
+	port := uint16(discovery.Port)
+	if _, chosen, err := net.SplitHostPort(w.n.config.Listen); err == nil && chosen != "0" {
+		port = at.Port() // others have chosen it too, most likely
+	}
+	return discovery.NewLAN(discovery.LANConfig{
+		Config: discovery.Config{
+			Self:  w.identity.ID(),
+			Seed:  seed,
+			Seal:  w.identity.SealPacket,
+			Open:  w.identity.OpenPacket,
+			Knows: func(id ring.ID) bool { return w.knows(id, netip.AddrPort{}) },
+		},
+		SeekerConfig: discovery.SeekerConfig{Multicast: multicast, Scan: scan, Port: port, Lowest: w.lowest},
+		Log:          w.n.config.Log,
+		Interfaces:   w.n.config.Interfaces,
+		Listen:       at,
+		State:        w.standing,
+		Moved:        w.moved,
+		Refused: func(r discovery.Refusal) {
+			w.refused.Refuse(r.Code, r.From.Addr().Unmap().String(), r.Node, r.Err)
+		},
+	})
+}
+
+func (s *search) start() {
+	if len(s.finder.Stats().Sources) == 0 {
+		return
+	}
+	s.w.running.Go(func() { s.finder.Run(s.w.ctx) })
+	s.w.running.Go(s.watch)
+}
+
+// changed says that the network is not what it was.
+func (s *search) changed() {
+	signal(s.lonely)
+	if s.lan != nil {
+		s.lan.Changed()
+	}
+}
+
+// watch says that the node is alone: once each time that it is.
+func (s *search) watch() {
+	timer := time.NewTimer(lonelyLimit)
+	defer timer.Stop()
+	for alone := true; ; {
+		select {
+		case <-s.lonely:
+			is := s.w.standing().Alone
+			switch {
+			case is && !alone:
+				timer.Reset(lonelyLimit)
+			case alone && !is:
+				timer.Stop()
+			}
+			alone = is
+		case <-timer.C:
+			s.sayAlone()
+		case <-s.w.ctx.Done():
+			return
+		}
+	}
+}
+
+// sayAlone says that no other node was found, and what to look at.
+func (s *search) sayAlone() {
+	refused := s.w.refused.Counts()
+	foreign := refused[session.PacketKey] + refused[session.KnockKey]
+	check := "on the other hosts: do nodes run, with the same network name and key? may UDP and TCP port 14142 pass, and multicast? --peer HOST:PORT names one"
+	switch {
+	case foreign > 0:
+		check = "there are nodes with another key or network name: compare both with theirs"
+	case s.finder.Stats().Dialled > 0:
+		check = "others were found and cannot be reached: may TCP port 14142 pass?"
+	case s.lan == nil:
+		check = "only the peers named are looked for: are they up, with the same network name and key? may TCP port 14142 pass?"
+	}
+	s.w.n.config.Log.Info("no other node was found yet: programs of this host reach each other only", "key", s.key, "check", check)
+}
+
+// standing is what the node is, as far as others are searched for.
+func (w *network) standing() discovery.State {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return discovery.State{State: w.state, Nodes: w.nodes, Addrs: w.addrs, Alone: w.alone}
+}
+
+// moved takes in where this host is now.
+func (w *network) moved(interfaces []discovery.Interface) {
+	if w.listener == nil || len(w.n.config.Advertise) > 0 {
+		return
+	}
+	at := w.listener.Addr().(*net.TCPAddr).AddrPort()
+	if !at.Addr().IsUnspecified() {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.addrs = hostAddrs(at, interfaces)
+}
+
+// isOwn reports whether an address is one of this node.
+func (w *network) isOwn(a netip.AddrPort) bool {
+	for _, own := range w.own() {
+		if own.AddrPort == a {
+			return true
+		}
+	}
+	return false
+}
+
+// knows reports whether a node need not be found, or whoever is at the address if
+// the id is zero.
+func (w *network) knows(id ring.ID, at netip.AddrPort) bool {
+	w.mu.Lock()
+	_, there := w.at[at]
+	known := w.known[id]
+	w.mu.Unlock()
+	if !id.IsZero() {
+		return known || w.links.Link(id) != nil
+	}
+	return there || slices.ContainsFunc(w.links.Links(), func(l *link.Link) bool { return l.Addr() == at })
+}
+
+// lowest reports whether no node that is known in a subnet has a lower id than this.
+func (w *network) lowest(subnet netip.Prefix) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for at, id := range w.at {
+		if subnet.Contains(at.Addr()) && id.Compare(w.identity.ID()) < 0 {
+			return false
+		}
+	}
+	return true
+}
