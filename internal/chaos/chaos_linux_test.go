@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 // play makes a run, which is skipped where that cannot be unless IRIS_HOSTS is set.
 func play(t *testing.T, o options) (*report, string) {
 	t.Helper()
-	o.History, o.Discover = t.TempDir(), "none"
+	o.History, o.Discover, o.Faults = t.TempDir(), "none", kinds
 	var out bytes.Buffer
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()

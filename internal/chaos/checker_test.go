@@ -59,6 +59,7 @@ func TestRequests(t *testing.T) {
 	run := record{What: executed, ID: "1", To: allMembers}
 	reply := record{What: answered, ID: "1", Why: replied, From: service}
 	timeout := record{What: answered, ID: "1", Why: timedOut}
+	wait := func(s *story) *story { s.at += int64(requestTime); return s }
 	for _, c := range []struct {
 		name string
 		tell func(*story)
@@ -66,14 +67,30 @@ func TestRequests(t *testing.T) {
 	}{
 		{"replied", func(s *story) { s.tell(client, ask); s.tell(service, run); s.tell(client, reply) }, nil},
 		{"the reply is read before the execution", func(s *story) { s.tell(client, ask, reply); s.tell(service, run) }, nil},
-		{"timeout, not executed", func(s *story) { s.tell(client, ask, timeout) }, nil},
-		{"timeout, executed", func(s *story) { s.tell(client, ask, timeout); s.tell(service, run) }, nil},
+		{"timeout, not executed", func(s *story) { s.tell(client, ask); wait(s).tell(client, timeout) }, nil},
+		{"timeout, executed", func(s *story) { s.tell(client, ask); wait(s).tell(client, timeout); s.tell(service, run) }, nil},
 		{"executed twice by one", func(s *story) { s.tell(client, ask); s.tell(service, run, run); s.tell(client, reply) }, []string{onceExecuted}},
-		{"executed twice by two", func(s *story) { s.tell(client, ask); s.tell(service, run); s.tell(other, run); s.tell(client, timeout) },
+		{"executed twice by two", func(s *story) {
+			s.tell(client, ask)
+			s.tell(service, run)
+			s.tell(other, run)
+			wait(s).tell(client, timeout)
+		},
 			[]string{onceExecuted}},
-		{"executed again after the timeout", func(s *story) { s.tell(client, ask); s.tell(service, run); s.tell(client, timeout); s.tell(other, run) },
+		{"executed again after the timeout", func(s *story) {
+			s.tell(client, ask)
+			s.tell(service, run)
+			wait(s).tell(client, timeout)
+			s.tell(other, run)
+		},
 			[]string{onceExecuted}},
-		{"answered twice", func(s *story) { s.tell(client, ask); s.tell(service, run); s.tell(client, reply, timeout) }, []string{onceAnswered}},
+		{"timeout before its time", func(s *story) { s.tell(client, ask, timeout) }, []string{notEarly}},
+		{"answered twice", func(s *story) {
+			s.tell(client, ask)
+			s.tell(service, run)
+			s.tell(client, reply)
+			wait(s).tell(client, timeout)
+		}, []string{onceAnswered}},
 		{"never answered", func(s *story) { s.tell(client, ask) }, []string{onceAnswered}},
 		{"never answered, and the session ended", func(s *story) { s.tell(client, ask, record{What: detached}) }, nil},
 		{"never answered, and the client was killed", func(s *story) { s.tell(client, ask); s.killed(programOf(client)) }, nil},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"hash/crc64"
@@ -12,11 +13,9 @@ import (
 	"github.com/project-iris/iris"
 )
 
-// The load of one client. A request has far longer than it takes: how many are
-// answered is no promise, that each is, is.
+// The load of one client.
 const (
 	requestEvery   = 60 * time.Millisecond
-	requestTime    = 4 * time.Second
 	eventEvery     = 150 * time.Millisecond // to each topic
 	broadcastEvery = 300 * time.Millisecond
 	tunnelPieces   = 40
@@ -24,6 +23,8 @@ const (
 	tunnelEvery    = 100 * time.Millisecond
 	largeEvery     = 25 // messages; one is larger than a fragment
 	largeSize      = 80 << 10
+	hailTurn       = 8 * time.Second // of one client
+	hailSize       = 40 << 10
 )
 
 // load uses the names of all hosts until the connection is lost.
@@ -78,7 +79,7 @@ func (s *attached) to(n int) string {
 func (s *attached) request(c *iris.Client) {
 	var open sync.WaitGroup
 	s.each(c, requestEvery, func(n int) {
-		id, to := fmt.Sprintf("%s/%d", s.name, n), s.to(n)
+		id, to := fmt.Sprintf("%s/%d", s.session, n), s.to(n)
 		body := fmt.Appendf(nil, "%s %s", id, to)
 		if n%largeEvery == 0 {
 			body = append(body, make([]byte, largeSize)...)
@@ -105,21 +106,27 @@ func (s *attached) request(c *iris.Client) {
 
 func (s *attached) publish(c *iris.Client, to string, every time.Duration, send func(context.Context, string, []byte) error) {
 	s.each(c, every, func(n int) {
-		msg := fmt.Appendf(nil, "%s %d", s.name, n)
-		if n%largeEvery == 0 {
-			for range largeSize {
-				msg = append(msg, ' ')
-			}
+		msg := fmt.Appendf(nil, "%s %d", s.session, n)
+		switch {
+		case n%largeEvery == 0:
+			msg = append(msg, bytes.Repeat([]byte{' '}, largeSize)...)
+		case to == hail && s.hails():
+			msg = append(msg, bytes.Repeat([]byte{' '}, hailSize)...)
 		}
 		s.write(record{What: published, To: to, N: uint64(n)})
 		send(context.Background(), to, msg) // if it does not go, nobody misses it before the session ends
 	})
 }
 
+// hails tells whether it is this client's turn.
+func (s *attached) hails() bool {
+	return hostName(int(now()/int64(hailTurn))%s.hosts) == s.host()
+}
+
 // tunnel uses one tunnel after the other.
 func (s *attached) tunnel(c *iris.Client) {
 	s.each(c, time.Second, func(n int) {
-		id, to := fmt.Sprintf("%s/tunnel%d", s.name, n), s.to(n)
+		id, to := fmt.Sprintf("%s/tunnel%d", s.session, n), s.to(n)
 		s.write(record{What: opening, ID: id, To: to, Side: opener})
 		ctx, cancel := context.WithTimeout(context.Background(), requestTime)
 		t, err := c.Tunnel(ctx, to)

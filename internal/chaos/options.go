@@ -4,6 +4,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -15,6 +17,7 @@ type options struct {
 	Spare    int           `json:"spare"` // of them, those without a node at first
 	Calm     time.Duration `json:"calm"`  // without faults, once all has healed
 	Discover string        `json:"discover"`
+	Faults   []kind        `json:"faults"`
 	Plant    string        `json:"plant,omitempty"`
 	Race     bool          `json:"race,omitempty"`
 	Iris     string        `json:"iris,omitempty"`
@@ -47,6 +50,17 @@ func parseOptions(args []string, talk io.Writer) (o options, lines string, err e
 	f.IntVar(&o.Spare, "spare", 2, "how many of them have no node at first")
 	f.DurationVar(&o.Calm, "calm", 4*time.Second, "`TIME` without faults between rounds, once all has healed")
 	f.StringVar(&o.Discover, "discover", "none", "how nodes find each other; none: each is told of the first two hosts with --peer")
+	o.Faults = kinds
+	f.Func("faults", "only these, as in \"kill node,split\"; default: all", func(text string) error {
+		o.Faults = nil
+		for name := range strings.SplitSeq(text, ",") {
+			if !slices.Contains(kinds, kind(name)) {
+				return fmt.Errorf("there is no fault %q, only %q", name, kinds)
+			}
+			o.Faults = append(o.Faults, kind(name))
+		}
+		return nil
+	})
 	f.StringVar(&o.Plant, "plant", "", "have services break a promise, to see that it is found: twice, swap, deaf or corrupt")
 	f.BoolVar(&o.Race, "race", false, "build the nodes with the race detector")
 	f.StringVar(&o.Iris, "iris", "", "`PATH` of the program iris; default: it is built")

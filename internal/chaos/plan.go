@@ -65,19 +65,23 @@ const (
 	spread   = 6 * time.Second
 	shortest = 2 * time.Second
 	longest  = 10 * time.Second
+
+	orderlyOneIn = 6 // rounds have nothing but nodes that leave and come
 )
 
 // A plan is what goes wrong, round by round. It depends on the seed and the number
 // of hosts only.
 type plan struct {
-	rng  *rand.Rand
-	in   []bool // hosts whose node is not drained
-	deck []kind // what is to come before anything comes again
+	rng   *rand.Rand
+	kinds []kind // that there are
+	in    []bool // hosts whose node is not drained
+	deck  []kind // what is to come before anything comes again
 }
 
-// newPlan plans for hosts of which all but the last spare have nodes.
-func newPlan(seed uint64, hosts, spare int) *plan {
-	p := &plan{rng: rand.New(rand.NewPCG(seed, uint64(hosts))), in: make([]bool, hosts)}
+// newPlan plans faults of some kinds for hosts of which all but the last spare have
+// nodes.
+func newPlan(seed uint64, hosts, spare int, kinds []kind) *plan {
+	p := &plan{rng: rand.New(rand.NewPCG(seed, uint64(hosts))), kinds: kinds, in: make([]bool, hosts)}
 	for i := range hosts - spare {
 		p.in[i] = true
 	}
@@ -90,7 +94,18 @@ func newPlan(seed uint64, hosts, spare int) *plan {
 func (p *plan) round() []disruption {
 	var round []disruption
 	busy := make([]bool, len(p.in))
-	for want := fewest + p.rng.IntN(most-fewest+1); len(round) < want; {
+	if p.rng.IntN(orderlyOneIn) == 0 {
+		for _, k := range []kind{drainNode, addNode} {
+			if d := p.draw(k); slices.Contains(p.kinds, k) && p.aim(&d, busy, round) {
+				round = append(round, d)
+			}
+		}
+	}
+	want := fewest + p.rng.IntN(most-fewest+1)
+	if len(round) > 0 {
+		want = 0
+	}
+	for len(round) < want {
 		d, ok := p.next(busy, round)
 		if !ok {
 			break
@@ -111,19 +126,28 @@ func (p *plan) round() []disruption {
 
 // next deals a kind and finds whom it can hit; those are busy from then on.
 func (p *plan) next(busy []bool, round []disruption) (disruption, bool) {
-	if len(p.deck) < len(kinds) {
-		deck := slices.Clone(kinds)
+	if len(p.deck) < len(p.kinds) {
+		deck := slices.Clone(p.kinds)
 		p.rng.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
 		p.deck = append(p.deck, deck...)
 	}
 	for i, k := range p.deck {
-		d := disruption{Kind: k, At: p.span(0, spread), For: p.span(shortest, longest), Client: p.rng.IntN(2) == 0}
-		if p.aim(&d, busy, round) {
+		if d := p.draw(k); p.aim(&d, busy, round) {
 			p.deck = slices.Delete(p.deck, i, i+1)
 			return d, true
 		}
 	}
 	return disruption{}, false
+}
+
+// draw returns a disruption without whom it hits.
+func (p *plan) draw(k kind) disruption {
+	return disruption{Kind: k, At: p.span(0, spread), For: p.span(shortest, longest), Client: p.rng.IntN(2) == 0}
+}
+
+// orderly tells whether nothing of a round may lose anything.
+func orderly(round []disruption) bool {
+	return !slices.ContainsFunc(round, func(d disruption) bool { return d.Kind != drainNode && d.Kind != addNode })
 }
 
 // span draws a time in tenths of a second.

@@ -7,7 +7,7 @@ import (
 )
 
 func rounds(seed uint64, n int) (all [][]disruption) {
-	p := newPlan(seed, 8, 2)
+	p := newPlan(seed, 8, 2, kinds)
 	for range n {
 		all = append(all, p.round())
 	}
@@ -26,7 +26,7 @@ func TestSameSeedIsTheSamePlan(t *testing.T) {
 // Whoever carries out a plan relies on this.
 func TestPlansCanBeCarriedOut(t *testing.T) {
 	for seed := range uint64(200) {
-		p := newPlan(seed, 8, 2)
+		p := newPlan(seed, 8, 2, kinds)
 		for k := range 20 {
 			in := slices.Clone(p.in)
 			busy, links, split := make([]bool, 8), 0, 0
@@ -61,7 +61,7 @@ func TestPlansCanBeCarriedOut(t *testing.T) {
 }
 
 func TestEveryKindOfFaultComesSoon(t *testing.T) {
-	const enough = 10 // rounds
+	const enough = 12 // rounds
 	for seed := range uint64(100) {
 		seen := make(map[kind]bool)
 		for _, round := range rounds(seed, enough) {

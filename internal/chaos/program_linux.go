@@ -51,6 +51,12 @@ func programFrom(args []string) (p *program, ok bool) {
 	return p, err == nil
 }
 
+// host returns the name of its host.
+func (p *program) host() string {
+	host, _, _ := strings.Cut(p.name, ".")
+	return host
+}
+
 // run uses nodes for ever.
 func (p *program) run() error {
 	var err error
@@ -59,7 +65,7 @@ func (p *program) run() error {
 	}
 	for k := 1; ; k++ {
 		name, socket := p.awaitNode()
-		s := &attached{program: p, name: fmt.Sprintf("%s.%d", p.name, k), config: iris.Config{Address: socket}}
+		s := &attached{program: p, session: fmt.Sprintf("%s.%d", p.name, k), config: iris.Config{Address: socket}}
 		s.write(record{What: attaching, Node: name})
 		use := s.serve
 		if p.part == clientPart {
@@ -96,13 +102,13 @@ func (p *program) awaitNode() (name, socket string) {
 // attached is a session of a program with a node.
 type attached struct {
 	*program
-	name   string
-	config iris.Config
+	session string
+	config  iris.Config
 }
 
 // write writes r down as of now and this session.
 func (s *attached) write(r record) {
-	r.At, r.Session = now(), s.name
+	r.At, r.Session = now(), s.session
 	s.history.write(&r)
 }
 

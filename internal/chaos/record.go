@@ -1,6 +1,9 @@
 package main
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
 // A record is a line of the history that a program writes, as JSON: what it is about
 // to do, or what it has seen and not yet acted upon. A program that is killed between
@@ -51,6 +54,10 @@ const (
 	opener   side = "opener"
 	acceptor side = "acceptor"
 )
+
+// requestTime is what each request has, which is far longer than it takes: how many
+// are answered in time is no promise, that each is answered is.
+const requestTime = 4 * time.Second
 
 // The answers to a request.
 const (

@@ -21,7 +21,8 @@ type report struct {
 	rounds  int
 	faults  map[kind]int
 	healing []time.Duration
-	found   []string // promises that were broken
+	found   []string      // promises that were broken
+	longest time.Duration // that there was no processor
 	OK      bool
 }
 
@@ -57,6 +58,7 @@ type figures struct {
 	Tunnels    int            `json:"tunnels"`
 	Ends       map[string]int `json:"ends"` // of tunnels, as their openers saw them
 	Octets     uint64         `json:"octets"`
+	Starved    float64        `json:"starved"` // seconds, the longest that there was no processor; 0: less than one
 }
 
 // slow is a healing that is explained.
@@ -72,6 +74,12 @@ func newReport(o options, out, lines io.Writer) *report {
 func (r *report) line(l line) {
 	l.Seconds = time.Since(r.began).Seconds()
 	r.lines.Encode(l) // a report that cannot be written is no broken promise
+}
+
+// starved tells that this process had no processor for a while.
+func (r *report) starved(took time.Duration) {
+	r.longest = max(r.longest, took)
+	fmt.Fprintf(r.out, "%7.1f  the machine is too busy: a step took %s\n", time.Since(r.began).Seconds(), seconds(took))
 }
 
 func (r *report) round(n int, faults []disruption) {
@@ -114,6 +122,7 @@ func (r *report) end(c *checker, us *usages) {
 		Requests: len(c.requests.all), Answers: c.requests.answers, Executions: c.requests.runs,
 		Events: c.streams.events, Broadcasts: c.streams.broadcasts, Heard: c.streams.heardAll, Missed: c.streams.missed,
 		Tunnels: c.tunnels.opened, Ends: c.tunnels.ends, Octets: c.tunnels.octets,
+		Starved: r.longest.Seconds(),
 	}
 	for _, h := range r.healing {
 		f.Healing = append(f.Healing, h.Seconds())

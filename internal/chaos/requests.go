@@ -4,13 +4,18 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"time"
 )
 
 const (
 	onceExecuted = "a request is executed at most once"
 	onceAnswered = "a request is answered exactly once"
 	trueReply    = "what is replied was executed, by who replied"
+	notEarly     = "a request has the time it was given"
 )
+
+// earlyBy is what rounding may take: times are told in milliseconds.
+const earlyBy = 2 * time.Millisecond
 
 // requests are those of the whole run: none of them is ever executed again.
 type requests struct {
@@ -58,6 +63,9 @@ func (q *requests) take(c *checker, s *session, r *record) {
 		q.answers[r.Why]++
 		if x.answers++; x.answers > 1 {
 			c.broken(r.At, onceAnswered, "request %s was answered %d times, the last with %s", r.ID, x.answers, r.Why)
+		}
+		if early := requestTime - time.Duration(r.At-x.at); r.Why == timedOut && early > earlyBy {
+			c.broken(r.At, notEarly, "request %s timed out %v before its time", r.ID, early)
 		}
 		if r.Why == replied {
 			x.replied = true

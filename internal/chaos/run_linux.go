@@ -20,6 +20,8 @@ type run struct {
 	report  *report
 	in      []bool // hosts that have a node when nothing is broken
 
+	starvedAt int64 // when this process last waited for a processor for long
+
 	looked  time.Time
 	latest  []look // by host
 	looking []bool
@@ -40,6 +42,7 @@ const (
 	lookEvery = time.Second
 	healTime  = 30 * time.Second // after the last fault of a round
 	restTime  = 40 * time.Second // until everything under way has ended
+	starved   = time.Second      // a step that takes this long had no processor
 )
 
 // chaos runs a network as the options say, until ctx is done or its time is over,
@@ -71,7 +74,7 @@ func chaos(ctx context.Context, o options, out io.Writer, lines io.Writer) (*rep
 
 func (r *run) play(ctx context.Context) error {
 	began := time.Now()
-	p := newPlan(r.Seed, r.Hosts, r.Spare)
+	p := newPlan(r.Seed, r.Hosts, r.Spare, r.Faults)
 	for i, in := range p.in {
 		r.in[i] = in
 		if !in {
@@ -87,10 +90,21 @@ func (r *run) play(ctx context.Context) error {
 	for round := 1; time.Since(began) < r.Duration; round++ {
 		disruptions := p.round()
 		r.report.round(round, disruptions)
+		from := now()
 		if err := r.disruptAll(ctx, disruptions); err != nil {
 			return err
 		}
+		before := slices.Clone(r.in)
 		copy(r.in, p.in)
+		if orderly(disruptions) {
+			stayed := slices.Clone(p.in)
+			for i := range stayed {
+				stayed[i] = stayed[i] && before[i]
+			}
+			if err := r.lossless(ctx, from, fmt.Sprintf("round %d, in which nodes only left and came", round), stayed); err != nil {
+				return err
+			}
+		}
 		if err := r.calm(ctx, round); err != nil {
 			return err
 		}
@@ -126,20 +140,28 @@ func (r *run) disruptAll(ctx context.Context, round []disruption) error {
 	return errors.Join(errs...)
 }
 
-// until watches until something is so, for a time at most.
+// until watches until something is so, for a time at most. Time in which this
+// process did not get a processor does not count: the nodes had none either.
 func (r *run) until(ctx context.Context, so func() bool, limit time.Duration) (bool, error) {
-	for deadline := time.Now().Add(limit); ; {
+	for spent := time.Duration(0); ; {
+		began := time.Now()
 		if err := r.tick(ctx); err != nil {
 			return false, err
 		}
 		if so() {
 			return true, nil
 		}
-		if time.Now().After(deadline) {
+		if spent >= limit {
 			return false, nil
 		}
 		if err := wait(ctx, time.Now().Add(tickEvery)); err != nil {
 			return false, err
+		}
+		took := time.Since(began)
+		spent += min(took, 2*tickEvery)
+		if took > starved {
+			r.starvedAt = now()
+			r.report.starved(took)
 		}
 	}
 }
@@ -214,13 +236,10 @@ func (r *run) calm(ctx context.Context, round int) error {
 	if _, err := r.until(ctx, never, r.Calm); err != nil {
 		return err
 	}
-	until := now()
-	var failed []string
-	if _, err := r.until(ctx, func() bool { failed = r.failed(from, until); return len(failed) == 0 }, requestTime+2*time.Second); err != nil {
-		return err
-	}
-	if healed && len(failed) > 0 {
-		c.broken(until, goesWell, "in the calm after round %d: %s", round, excerpt(failed))
+	if healed {
+		if err := r.lossless(ctx, from, fmt.Sprintf("the calm after round %d", round), r.in); err != nil {
+			return err
+		}
 	}
 	var held []usage
 	for i, in := range r.in {
@@ -231,6 +250,18 @@ func (r *run) calm(ctx context.Context, round int) error {
 	}
 	r.report.calm(round, healed, took, excerpt(last), held)
 	return nil
+}
+
+// lossless checks that between a time and now nothing was lost among some hosts. It
+// cannot tell if the machine had no processor for them.
+func (r *run) lossless(ctx context.Context, from int64, when string, in []bool) error {
+	until := now()
+	var failed []string
+	_, err := r.until(ctx, func() bool { failed = r.failed(from, until, in); return len(failed) == 0 }, requestTime+2*time.Second)
+	if err == nil && len(failed) > 0 && r.starvedAt < from {
+		r.checker.broken(until, goesWell, "in %s: %s", when, excerpt(failed))
+	}
+	return err
 }
 
 func excerpt(all []string) string {
@@ -335,20 +366,24 @@ func (r *run) apart(since int64) (ill []string) {
 	return ill
 }
 
-// failed returns what was begun in a time without faults and did not go well.
-func (r *run) failed(from, until int64) (failed []string) {
+// failed returns what was begun in a time without faults, among some hosts, and did
+// not go well.
+func (r *run) failed(from, until int64, in []bool) (failed []string) {
 	c := r.checker
 	there := func(name string) bool {
-		return name == allMembers || slices.ContainsFunc(r.all, func(h *host) bool {
-			return name == placeOf(h.Name) && r.in[slices.Index(r.all, h)]
-		})
+		for i, in := range in {
+			if in && name == placeOf(hostName(i)) {
+				return true
+			}
+		}
+		return name == allMembers
 	}
 	for _, x := range c.requests.failedSince(from, until, there) {
 		failed = append(failed, fmt.Sprintf("%s got no reply from %q", x.session.name, x.to))
 	}
 	var services, clients []*session
-	for i, in := range r.in {
-		if !in {
+	for i, is := range in {
+		if !is {
 			continue
 		}
 		service, client, wrong := r.members(i)

@@ -12,8 +12,11 @@ import (
 	"github.com/project-iris/iris"
 )
 
-// topics are what events are published to.
-var topics = []string{"sun", "rain"}
+// topics are what events are published to. There is so much of hail at times that
+// more is missed by who is away than is kept for it.
+var topics = []string{"sun", "rain", hail}
+
+const hail = "hail"
 
 // placeOf is the cluster of the service of one host.
 func placeOf(host string) string { return "at " + host }
@@ -23,7 +26,6 @@ func placeOf(host string) string { return "at " + host }
 func (s *attached) serve() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	host, _, _ := strings.Cut(s.program.name, ".")
 	h := &handler{s: s}
 	h.broadcast = h.listener(allMembers)
 	all, err := s.config.Register(ctx, allMembers, h)
@@ -31,7 +33,7 @@ func (s *attached) serve() error {
 		return err
 	}
 	defer all.Close()
-	place, err := s.config.Register(ctx, placeOf(host), h)
+	place, err := s.config.Register(ctx, placeOf(s.host()), h)
 	if err != nil {
 		return err
 	}
@@ -74,7 +76,7 @@ func (h *handler) HandleRequest(_ context.Context, body []byte) ([]byte, error) 
 		h.s.write(record{What: executed, ID: id, To: to})
 	}
 	time.Sleep(rand.N(20 * time.Millisecond)) // so that there always is something under way
-	return []byte(h.s.name), nil
+	return []byte(h.s.session), nil
 }
 
 func (h *handler) HandleBroadcast(_ context.Context, msg []byte) { h.broadcast(msg) }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/project-iris/iris/internal/hosts"
@@ -73,8 +74,9 @@ func newStage(o options) (s *stage, err error) {
 			s.close()
 		}
 	}()
+	removeStale()
 	// Nodes put no socket where temporary files go: others can change that.
-	if s.dir, err = os.MkdirTemp("/run", "iris-chaos-"); err != nil {
+	if s.dir, err = os.MkdirTemp("/run", fmt.Sprintf("%s%d-", dirPrefix, os.Getpid())); err != nil {
 		return nil, err
 	}
 	if s.Iris == "" {
@@ -95,6 +97,20 @@ func newStage(o options) (s *stage, err error) {
 		s.all = append(s.all, &host{Host: h, stage: s, dir: dir, starts: make(map[string]int), programs: make(map[string]*started)})
 	}
 	return s, nil
+}
+
+const dirPrefix = "iris-chaos-" // then the process, and something that tells its runs apart
+
+// removeStale removes the directories of processes that were killed.
+func removeStale() {
+	dirs, _ := filepath.Glob(filepath.Join("/run", dirPrefix+"*"))
+	for _, dir := range dirs {
+		var pid int
+		_, err := fmt.Sscanf(filepath.Base(dir), dirPrefix+"%d-", &pid)
+		if err == nil && syscall.Kill(pid, 0) == syscall.ESRCH {
+			os.RemoveAll(dir)
+		}
+	}
 }
 
 // build builds the node's program.
