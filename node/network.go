@@ -386,9 +386,9 @@ func (w *network) dialTunnel(ctx context.Context, peer ring.ID, addrs []wire.Add
 
 // askBack asks a node to dial this one for a tunnel.
 func (w *network) askBack(peer ring.ID, id [16]byte) {
-	if l := w.links.Link(peer); l != nil {
-		l.SendControl(wire.DialBack{Tunnel: id, Addrs: w.own()})
-	}
+	w.n.tell(func(time.Time, *queue.Batch) {
+		w.n.loop.Core.Send(peer, wire.DialBack{Tunnel: id, Addrs: w.own()}, &w.n.loop.Out)
+	})
 }
 
 const (

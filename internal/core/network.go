@@ -74,8 +74,14 @@ func (c *Core) Receive(now time.Time, from ring.ID, f *wire.Frame, m wire.Messag
 		}
 	}
 	switch m := m.(type) {
-	case wire.Nack, wire.DialBack:
+	case wire.Nack:
 		out.Data = append(out.Data, Data{from, m})
+	case wire.DialBack:
+		if m.Tunnel == ([16]byte{}) {
+			c.overlay.Receive(now, from, m, &c.ring)
+		} else {
+			out.Data = append(out.Data, Data{from, m})
+		}
 	case wire.Announce, wire.Announced, wire.Resolve, wire.Members, wire.Redirect, wire.Check, wire.Checked,
 		wire.DigestDir, wire.Replicate, wire.Unwanted:
 		c.directory.Receive(now, from, m, &c.dir)
@@ -152,6 +158,9 @@ func (c *Core) Want(now time.Time, id ring.ID, out *Output) {
 	c.collect(now, out)
 }
 
+// Send sends a message to a node, over the link to it or through others.
+func (c *Core) Send(to ring.ID, m wire.Message, out *Output) { c.route(to, m, out) }
+
 // Leave begins the drain: this node owns nothing any more, and no other node finds
 // its members.
 func (c *Core) Leave(now time.Time, out *Output) {
@@ -220,7 +229,7 @@ func (c *Core) collect(now time.Time, out *Output) {
 // route sends a message to a node: over the link to it, or through others. What
 // cannot be sent is repeated by whoever waits for an answer.
 func (c *Core) route(to ring.ID, m wire.Message, out *Output) {
-	via, ok := c.overlay.NextHop(to)
+	via, ok := c.overlay.FirstHop(to)
 	switch {
 	case !ok:
 		c.Lost++

@@ -330,6 +330,7 @@ func TestMessageForANodeWithoutALinkIsRouted(t *testing.T) {
 	for to, want := range map[int]Send{
 		120: {To: place(120)},
 		118: {To: place(120), Origin: place(110), Target: place(118), Hops: wire.MaxHops},
+		111: {To: place(120), Origin: place(110), Target: place(111), Hops: wire.MaxHops}, // further, but it may know a way
 	} {
 		var out Output
 		c.Refuse(start, name, place(to), &out)
@@ -339,6 +340,7 @@ func TestMessageForANodeWithoutALinkIsRouted(t *testing.T) {
 		}
 	}
 	var out Output
+	c = linked(110)
 	if c.Refuse(start, name, place(111), &out); len(out.Send) != 0 || c.Lost != 1 {
 		t.Errorf("to who cannot be reached: %+v, lost %d", out.Send, c.Lost)
 	}

@@ -16,6 +16,7 @@ const (
 
 	firstRetry = 250 * time.Millisecond
 	lastRetry  = 10 * time.Second
+	callAfter  = time.Second // of dialling in vain the other side is asked to dial too
 
 	// A link nobody needs is closed after some time between idle and twice that.
 	idle      = time.Minute
@@ -29,6 +30,7 @@ func (p *peer) pinned() bool { return p.leaf || p.long }
 func (o *Overlay) dial(now time.Time, id ring.ID, out *Output, told ...wire.Addr) *peer {
 	p := o.peers.add(id)
 	p.move(now, dialling)
+	p.obliged = false
 	if len(told) > 0 {
 		p.addrs = told
 	}
@@ -47,6 +49,32 @@ func (o *Overlay) fail(now time.Time, p *peer) {
 	wait := min(firstRetry<<min(p.failures, 16), lastRetry)
 	p.failures++
 	p.retry = now.Add(wait + o.jitter(wait/4))
+}
+
+// call asks a node that does not let itself be dialled to dial this one, by way of
+// others. Who was asked does not ask back: each dial has one answer.
+func (o *Overlay) call(now time.Time, p *peer, out *Output) {
+	if !p.obliged && len(o.addrs) > 0 && o.view.alive(p.id) != nil {
+		p.called = now
+		out.send(p.id, wire.DialBack{Addrs: o.addrs})
+	}
+}
+
+// receiveDialBack dials a node that cannot dial this one.
+func (o *Overlay) receiveDialBack(now time.Time, from ring.ID, m wire.DialBack, out *Output) {
+	p := o.peers.find(from)
+	switch {
+	case p != nil && (p.path == linked || p.path == dialling):
+		return
+	case p != nil && p.path == indirect:
+		o.redial(now, p, out)
+	case o.makeRoom(now, out):
+		p = o.dial(now, from, out, m.Addrs...)
+		p.needed = now
+	default:
+		return
+	}
+	p.obliged = true
 }
 
 // lost notes that the link to a peer is no more: it is dialled again at once if
@@ -190,7 +218,7 @@ func (o *Overlay) pin(now time.Time, id ring.ID, out *Output) {
 // trim closes links that were dialled from here and are not needed any more.
 // When exactly depends on the pair, so that not all are closed at once; earlier
 // if there are many. Links that are kept are asked for a sign of life now and
-// then.
+// then. Nodes that take long to be dialled are asked to dial.
 func (o *Overlay) trim(now time.Time, out *Output) {
 	crowded := o.Links() > o.budget*3/4
 	for _, p := range o.peers {
@@ -199,6 +227,8 @@ func (o *Overlay) trim(now time.Time, out *Output) {
 			keep = leastIdle
 		}
 		switch {
+		case p.path == dialling && now.Sub(p.since) >= callAfter && p.called.Before(p.since):
+			o.call(now, p, out)
 		case p.path != linked:
 		case p.dialled && !p.pinned() && now.Sub(p.needed) > keep:
 			o.drop(now, p, "not needed", out)

@@ -64,6 +64,76 @@ func TestTheLeavesAreTheEightNearestOnEachSide(t *testing.T) {
 	}
 }
 
+// Of every two nodes one cannot dial the other, which had it for granted that it
+// would be dialled: when its link is lost, it is asked to dial.
+func TestWhoCannotBeDialledIsAskedToDial(t *testing.T) {
+	for _, size := range []uint64{3, 8} {
+		ids := []uint64{10, 40, 80, 120, 160, 200, 230, 250}[:size]
+		n := grown(t, ids...)
+		for i, a := range ids {
+			for _, b := range ids[i+1:] {
+				n.shut[[2]ring.ID{id(a), id(b)}] = true
+			}
+		}
+		a, b := id(ids[0]), id(ids[1])
+		delete(n.links, pair(a, b))
+		n.do(a, func(o *Overlay, out *Output) { o.Down(n.now, b, out) })
+		n.run(100 * time.Millisecond) // b does not know yet that it is lost
+		n.do(b, func(o *Overlay, out *Output) { o.lost(n.now, o.peers.find(a)); o.peers.find(a).move(n.now, broken) })
+		o := n.nodes[b]
+		o.peers.find(a).retry = n.now.Add(time.Hour) // nor does it care
+		n.run(time.Second)
+		if !n.nodes[a].Linked(b) || !o.Linked(a) {
+			t.Errorf("%d nodes: there is no link", size)
+		}
+		n.wantView()
+	}
+}
+
+// Two nodes neither of which can dial the other ask each other once for each dial of
+// their own.
+func TestAskingToDialEnds(t *testing.T) {
+	n := grown(t, 10, 40, 80, 120)
+	a, b := id(10), id(40)
+	n.cut[pair(a, b)] = true
+	n.reset(a, b)
+	n.run(30 * time.Second)
+	asked := 0
+	for _, at := range []ring.ID{a, b} {
+		o, to := n.nodes[at], b
+		if at == b {
+			to = a
+		}
+		p := o.peers.find(to)
+		if p.path != indirect {
+			t.Errorf("%v reaches %v by path %d, want by others", at.Short(), to.Short(), p.path)
+		}
+		var out Output
+		o.DialFailed(n.now, to, &out)
+		for _, s := range out.Send {
+			if _, ok := s.Msg.(wire.DialBack); ok {
+				asked++
+			}
+		}
+		out = Output{}
+		o.Receive(n.now, to, wire.DialBack{Addrs: addrOf(to)}, &out)
+		if len(out.Dial) != 1 {
+			t.Errorf("%v was asked to dial and does not", at.Short())
+		}
+		out = Output{}
+		o.DialFailed(n.now, to, &out)
+		for _, s := range out.Send {
+			if _, ok := s.Msg.(wire.DialBack); ok {
+				t.Errorf("%v asks back", at.Short())
+			}
+		}
+	}
+	if asked == 0 {
+		t.Error("nobody asks to be dialled")
+	}
+	n.wantView()
+}
+
 func TestLongLinksAreSpreadEvenlyAndKept(t *testing.T) {
 	o, ids := among(990, Config{Self: id(100), Addrs: addrOf(id(100))})
 	now := start.Add(2 * time.Second)

@@ -20,6 +20,7 @@ type net struct {
 	links map[[2]ring.ID]bool
 	cut   map[[2]ring.ID]bool // pairs that do not hear each other
 	still map[ring.ID]bool    // nodes that stand still
+	shut  map[[2]ring.ID]bool // the first cannot dial the second
 	queue []func()
 }
 
@@ -27,7 +28,7 @@ var start = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func newNet(t *testing.T) *net {
 	return &net{t: t, now: start, nodes: map[ring.ID]*Overlay{}, news: map[ring.ID][]News{},
-		links: map[[2]ring.ID]bool{}, cut: map[[2]ring.ID]bool{}, still: map[ring.ID]bool{}}
+		links: map[[2]ring.ID]bool{}, cut: map[[2]ring.ID]bool{}, still: map[ring.ID]bool{}, shut: map[[2]ring.ID]bool{}}
 }
 
 func id(n uint64) ring.ID { return ring.ID{Hi: n << 56} }
@@ -72,7 +73,7 @@ func (n *net) do(id ring.ID, f func(o *Overlay, out *Output)) {
 		n.later(func() { n.reset(id, d.ID) })
 	}
 	for _, s := range out.Send {
-		if hop, ok := o.NextHop(s.To); ok {
+		if hop, ok := o.FirstHop(s.To); ok {
 			n.later(func() { n.deliver(id, id, hop, s, wire.MaxHops) })
 		}
 	}
@@ -96,7 +97,7 @@ func (n *net) later(f func()) { n.queue = append(n.queue, f) }
 func (n *net) link(from, to ring.ID) {
 	switch {
 	case n.links[pair(from, to)]:
-	case n.nodes[to] == nil || n.cut[pair(from, to)]:
+	case n.nodes[to] == nil || n.cut[pair(from, to)] || n.shut[[2]ring.ID{from, to}]:
 		n.do(from, func(o *Overlay, out *Output) { o.DialFailed(n.now, to, out) })
 	default:
 		n.links[pair(from, to)] = true

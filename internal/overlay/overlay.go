@@ -114,8 +114,12 @@ func (o *Overlay) Down(now time.Time, id ring.ID, out *Output) {
 // DialFailed tells that no link came of a Dial.
 func (o *Overlay) DialFailed(now time.Time, id ring.ID, out *Output) {
 	o.wake(now, out)
-	if p := o.peers.find(id); p != nil && p.path == dialling {
+	p := o.peers.find(id)
+	if p != nil && p.path == dialling {
 		o.fail(now, p)
+	}
+	if p != nil && p.path != linked {
+		o.call(now, p, out)
 	}
 	o.settle(now, out)
 }
@@ -148,6 +152,8 @@ func (o *Overlay) Receive(now time.Time, from ring.ID, m wire.Message, out *Outp
 		o.receiveLookup(from, m, out)
 	case wire.Found:
 		o.receiveFound(now, from, m, out)
+	case wire.DialBack:
+		o.receiveDialBack(now, from, m, out)
 	case wire.Leaving:
 		if p != nil {
 			p.state, o.moved = wire.InLeaving, true

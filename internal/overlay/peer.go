@@ -37,6 +37,8 @@ type peer struct {
 	needed     time.Time // last, for anything
 	failures   int       // of dials in a row
 	retry      time.Time
+	obliged    bool      // it asked to be dialled
+	called     time.Time // when it was last asked to dial this node
 
 	// Exchange of leaf sets.
 	asked    int     // how many LEAVES of it are answers
@@ -59,6 +61,11 @@ type peer struct {
 // reachable reports whether it can be a leaf: there was direct contact, or others
 // vouch for it.
 func (p *peer) reachable() bool { return p.path == linked || p.path == indirect }
+
+// routes reports whether frames for others may be handed to it.
+func (p *peer) routes() bool {
+	return p.path == linked && (p.state == wire.Active || p.state == wire.InLeaving)
+}
 
 // answers reports whether it is not long since it did.
 func (p *peer) answers() bool { return p.verdict.IsZero() && p.probe.tries < 2 }

@@ -143,6 +143,20 @@ func (o *Overlay) Links() int {
 	return o.peers.count(func(p *peer) bool { return p.path == linked })
 }
 
+// FirstHop returns to whom this node hands a frame of its own for target: the
+// NextHop, else the linked node closest to it, which may know a way all the same.
+func (o *Overlay) FirstHop(target ring.ID) (hop ring.ID, ok bool) {
+	if hop, ok = o.NextHop(target); ok {
+		return hop, true
+	}
+	for _, p := range o.peers {
+		if p.routes() && (!ok || ring.Closer(target, p.id, hop)) {
+			hop, ok = p.id, true
+		}
+	}
+	return hop, ok
+}
+
 // NextHop returns to whom a frame for target is handed: target itself if it is
 // linked, whoever vouches for it if it is indirect, else the linked node closest
 // to it, if it is closer than this one. So every hop gains distance, but for the
@@ -161,7 +175,7 @@ func (o *Overlay) NextHop(target ring.ID) (hop ring.ID, ok bool) {
 	for _, s := range sides {
 		for w := walkFrom(len(o.peers), place, found, s); w.more(); {
 			i := w.next()
-			if p := o.peers[i]; p.path != linked || p.state != wire.Active && p.state != wire.InLeaving {
+			if !o.peers[i].routes() {
 				continue
 			}
 			if target.Distance(o.peers[i].id).Less(target.Distance(best)) {

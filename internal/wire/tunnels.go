@@ -35,9 +35,10 @@ func ParseTunnelAccept(body []byte) (TunnelAccept, error) {
 	return m, p.failed(TypeTunnelAccept)
 }
 
-// DialBack asks the accepting node of a tunnel to dial its initiator.
+// DialBack asks a node to dial its sender: the accepting node of a tunnel for that,
+// and with no tunnel any node for a link.
 //
-//	tunnel [16]byte
+//	tunnel [16]byte  or zeros
 //	addrs  [Addr]
 type DialBack struct {
 	Tunnel [16]byte
