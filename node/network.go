@@ -40,6 +40,8 @@ type network struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 
+	dial func(context.Context, netip.AddrPort) (net.Conn, error) // tests have it refuse
+
 	linked map[ring.ID]*link.Link // the loop's
 
 	mu    sync.Mutex
@@ -59,7 +61,7 @@ func newNetwork(n *Node, setup *core.Config) (*network, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &network{n: n, linked: make(map[ring.ID]*link.Link), nodes: 1, alone: true}
+	w := &network{n: n, linked: make(map[ring.ID]*link.Link), dial: dialTCP, nodes: 1, alone: true}
 	if w.identity, err = session.NewIdentity(credential, time.Now); err != nil {
 		return nil, err
 	}
@@ -77,7 +79,7 @@ func newNetwork(n *Node, setup *core.Config) (*network, error) {
 		Refused:    w.refused,
 		Log:        c.Log,
 		Budget:     n.plane.Budget,
-		Dial:       dialTCP,
+		Dial:       func(ctx context.Context, a netip.AddrPort) (net.Conn, error) { return w.dial(ctx, a) },
 		Hello:      w.hello,
 		Software:   "iris " + c.Version,
 		Max:        most,
@@ -96,6 +98,7 @@ func newNetwork(n *Node, setup *core.Config) (*network, error) {
 		AskBack: w.askBack,
 	})
 	w.search = newSearch(w, credential.Anchors[0].String())
+	n.plane.Self = w.identity.ID()
 	n.plane.NoTunnel = w.splice.Busy
 	n.plane.Accepted = w.accepted
 	var seed [8]byte
@@ -239,8 +242,8 @@ func (w *network) Control(l *link.Link, m wire.Message, f *wire.Frame) error {
 // Data implements link.Handler.
 func (w *network) Data(l *link.Link, now time.Time, b *queue.Batch, f *wire.Frame) error {
 	p, ok := l.Value.(*messaging.Peer)
-	if !ok || f.Flags&wire.Routed != 0 {
-		return nil // the node is closing; what is routed here was sent by nobody
+	if !ok {
+		return nil // the node is closing
 	}
 	return p.Receive(now, b, f)
 }
@@ -263,7 +266,7 @@ func (w *network) Room(l *link.Link, _ *queue.Batch) {
 }
 
 // carryOut does what the loop's last turn left to do. Loop.
-func (w *network) carryOut(b *queue.Batch) {
+func (w *network) carryOut(now time.Time, b *queue.Batch) {
 	n := w.n
 	out := &n.loop.Out
 	for _, s := range out.Send {
@@ -283,7 +286,7 @@ func (w *network) carryOut(b *queue.Batch) {
 	for _, d := range out.Drop {
 		w.links.Close(d.ID, d.Reason)
 	}
-	for _, d := range n.loop.Data(b) {
+	for _, d := range n.loop.Data(now, b) {
 		if m, ok := d.Msg.(wire.DialBack); ok {
 			w.splice.DialBack(d.From, m.Tunnel, m.Addrs)
 		}
@@ -373,7 +376,7 @@ func (w *network) dialTunnel(ctx context.Context, peer ring.ID, addrs []wire.Add
 	err := error(&session.Error{Code: session.DialRefused, Err: errors.New("no address is known")})
 	for _, a := range may {
 		var nc net.Conn
-		if nc, err = dialTCP(ctx, a); err != nil {
+		if nc, err = w.dial(ctx, a); err != nil {
 			continue
 		}
 		var c *session.Conn

@@ -238,7 +238,7 @@ func (n *Node) control() {
 		}
 		n.loop.Settle(now, &b)
 		if n.network != nil {
-			n.network.carryOut(&b)
+			n.network.carryOut(now, &b)
 		}
 		n.loop.Out.Reset()
 		b.Flush()

@@ -40,6 +40,14 @@ func (c *Core) Addrs(id ring.ID) []wire.Addr { return c.overlay.Addrs(id) }
 // NextHop returns the linked node through which a frame for target goes.
 func (c *Core) NextHop(target ring.ID) (ring.ID, bool) { return c.overlay.NextHop(target) }
 
+// Routes appends to out how frames get to other nodes, by id.
+func (c *Core) Routes(out []overlay.Route) []overlay.Route {
+	if c.overlay == nil {
+		return out
+	}
+	return c.overlay.Routes(out)
+}
+
 // Up tells that there is a link.
 func (c *Core) Up(now time.Time, p overlay.Peer, out *Output) {
 	c.overlay.Up(now, p, &c.ring)
@@ -74,7 +82,7 @@ func (c *Core) Receive(now time.Time, from ring.ID, f *wire.Frame, m wire.Messag
 		}
 	}
 	switch m := m.(type) {
-	case wire.Nack:
+	case wire.Nack, wire.Undelivered:
 		out.Data = append(out.Data, Data{from, m})
 	case wire.DialBack:
 		if m.Tunnel == ([16]byte{}) {

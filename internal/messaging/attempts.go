@@ -82,25 +82,16 @@ func (p *Plane) serve(now time.Time, b *queue.Batch, g grant, k kind, name wire.
 // refuse says that an attempt was not started, and never will be.
 func (p *Peer) refuse(b *queue.Batch, number uint64, reason byte, load wire.Load) {
 	p.plane.Drops.Refused.Add(1)
-	l := p.linked()
-	if l == nil {
-		return
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.send(b, l, wire.TypeNotStarted, 0, wire.Name{}, wire.NotStarted{Number: number, Reason: reason, Load: load}.AppendBody(p.head[:0]), nil)
+	p.send(b, p.way(0), wire.TypeNotStarted, 0, wire.Name{}, wire.NotStarted{Number: number, Reason: reason, Load: load}.AppendBody(p.head[:0]), nil)
 }
 
 // answer sends the answer to an attempt of the peer's.
 func (p *Peer) answer(b *queue.Batch, number uint64, status byte, load wire.Load, body []byte) {
-	l := p.linked()
-	if l == nil {
-		p.plane.Drops.LateReplies.Add(1)
-		return
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, err := p.send(b, l, wire.TypeReply, 0, wire.Name{}, wire.ReplyHead{Number: number, Status: status, Load: load}.AppendBody(p.head[:0]), body); err != nil {
+	if _, err := p.send(b, p.way(0), wire.TypeReply, 0, wire.Name{}, wire.ReplyHead{Number: number, Status: status, Load: load}.AppendBody(p.head[:0]), body); err != nil {
 		p.plane.Drops.LateReplies.Add(1)
 	}
 }
@@ -118,6 +109,10 @@ func (p *Peer) canceled(b *queue.Batch, f *wire.Frame) error {
 // Dropped says that a long frame of the peer's was given up before it was complete; f
 // is what came of its start. A request was provably not started then.
 func (p *Peer) Dropped(now time.Time, b *queue.Batch, f *wire.Frame) {
+	if f.Flags&wire.Routed != 0 {
+		p.plane.undelivered(f)
+		return
+	}
 	switch f.Type {
 	case wire.TypeRequest:
 		h, _, err := wire.ParseRequestHead(f.Body)
@@ -171,11 +166,7 @@ func (p *Peer) Deny(b *queue.Batch, o Offer) { p.answer(b, o.Number, wire.ReplyL
 // Accept tells the node that asked for it under number that a member confirmed a
 // tunnel build.
 func (p *Peer) Accept(b *queue.Batch, m wire.TunnelAccept) {
-	l := p.linked()
-	if l == nil {
-		return
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.send(b, l, wire.TypeTunnelAccept, 0, wire.Name{}, m.AppendBody(nil), nil)
+	p.send(b, p.way(0), wire.TypeTunnelAccept, 0, wire.Name{}, m.AppendBody(nil), nil)
 }

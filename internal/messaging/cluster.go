@@ -28,6 +28,7 @@ type cluster struct {
 	mu      sync.Mutex
 	members []*Conn
 	turn    int // where the next choice begins, so that ties take turns
+	away    int // the same among nodes, for those that are routed to
 
 	// Where there are others: the choice between them and this node, itself one of
 	// the pool while it has members.
@@ -179,7 +180,7 @@ func (cl *cluster) choose(now time.Time, not choice, again bool) choice {
 	if n := cl.pool.Choose(now, cl.rng, passed); n != nil && n.Value != nil {
 		return choice{peer: n.Value}
 	} else if n == nil {
-		return choice{}
+		return choice{peer: cl.detour(now, not.peer)}
 	}
 	if m := cl.member(not.member); m != nil {
 		return choice{member: m}
@@ -187,7 +188,20 @@ func (cl *cluster) choose(now time.Time, not choice, again bool) choice {
 	if n := cl.pool.Choose(now, cl.rng, cl.own, passed); n != nil { // the members here are full
 		return choice{peer: n.Value}
 	}
-	return choice{}
+	return choice{peer: cl.detour(now, not.peer)}
+}
+
+// detour returns a node with members that there is no link to and that can be reached
+// by others, each in turn: it is for requests that nobody else takes. With the lock
+// held; nil: there is none.
+func (cl *cluster) detour(now time.Time, not *Peer) *Peer {
+	for range cl.nodes {
+		cl.away = (cl.away + 1) % len(cl.nodes)
+		if p := cl.nodes[cl.away].peer; p != not && p.detours(now) {
+			return p
+		}
+	}
+	return nil
 }
 
 // full notes that another node, or with nil this one, took no call now.

@@ -18,6 +18,8 @@ type Loop struct {
 	Plane *Plane
 	Out   core.Output
 	asks  Asks
+
+	routes []overlay.Route // reused
 }
 
 // Settle has each plane do what the other wants, until neither wants anything more.
@@ -27,6 +29,8 @@ func (l *Loop) Settle(now time.Time, b *queue.Batch) {
 	changes, steps, news := 0, 0, 0
 	for {
 		out := &l.Out
+		l.routes = l.Core.Routes(l.routes[:0])
+		l.Plane.Route(now, b, l.routes)
 		l.Plane.Attend(now, b, &l.asks)
 		if l.obey(now); changes == len(out.Changes) && steps == len(out.Steps) && news == len(out.News) {
 			break
@@ -85,6 +89,9 @@ func (l *Loop) obey(now time.Time) {
 	for _, id := range a.Wanted {
 		c.Want(now, id, out)
 	}
+	for _, m := range a.Messages {
+		c.Send(m.To, m.Msg, out)
+	}
 	for _, n := range a.Unwatch {
 		c.Unwatch(n)
 	}
@@ -92,12 +99,16 @@ func (l *Loop) obey(now time.Time) {
 }
 
 // Data takes what came for the data plane over control connections: questions for
-// what was missed. It returns the rest, which is about tunnels.
-func (l *Loop) Data(b *queue.Batch) (rest []core.Data) {
+// what was missed, and what routers could not hand on. It returns the rest, which is
+// about tunnels.
+func (l *Loop) Data(now time.Time, b *queue.Batch) (rest []core.Data) {
 	for _, d := range l.Out.Data {
-		if m, ok := d.Msg.(wire.Nack); ok {
+		switch m := d.Msg.(type) {
+		case wire.Nack:
 			l.Plane.Nack(b, d.From, m)
-		} else {
+		case wire.Undelivered:
+			l.Plane.Undelivered(now, b, m)
+		default:
 			rest = append(rest, d)
 		}
 	}

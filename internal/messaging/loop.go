@@ -33,11 +33,19 @@ type Asks struct {
 	Left           []Absence   // nodes that turned out to have no member of a name
 	Unwanted       []Absence   // nodes that publish to a name in vain
 	Wanted         []ring.ID   // nodes to which there should be a link
+	Messages       []Message   // for control planes of others, in whatever way they get there
+}
+
+// A Message is for a node's control plane.
+type Message struct {
+	To  ring.ID
+	Msg wire.Message
 }
 
 // Reset empties a for its next use.
 func (a *Asks) Reset() {
-	*a = Asks{a.Watch[:0], a.Unwatch[:0], a.Published[:0], a.Left[:0], a.Unwanted[:0], a.Wanted[:0]}
+	clear(a.Messages)
+	*a = Asks{a.Watch[:0], a.Unwatch[:0], a.Published[:0], a.Left[:0], a.Unwanted[:0], a.Wanted[:0], a.Messages[:0]}
 }
 
 // An Absence is a node without members of a name.
@@ -123,6 +131,7 @@ func (p *Plane) Attend(now time.Time, b *queue.Batch, asks *Asks) {
 	p.adopt()
 	p.publish() // with the lock held, or a reader would find them in neither place
 	p.mu.Unlock()
+	p.heed(now, asks)
 	var names []string
 	try := make(map[string]bool) // those whose calls are all to be tried
 	add := func(name string, all bool) {
@@ -145,6 +154,8 @@ func (p *Plane) Attend(now time.Time, b *queue.Batch, asks *Asks) {
 			asks.Published = append(asks.Published, n.pub.key)
 		case n.roomy != nil:
 			p.goOn(now, b, n.roomy)
+		case n.msg != nil:
+			asks.Messages = append(asks.Messages, Message{n.to, n.msg})
 		case n.left != nil:
 			p.drop(n.key, n.left)
 			asks.Left = append(asks.Left, Absence{n.key, n.left.ID})
@@ -315,7 +326,8 @@ func (p *Plane) Member(b *queue.Batch, m directory.Change, asks *Asks) {
 	if m.Members > 0 {
 		i.nodes[m.Node] = m.Workers
 		p.joinNode(b, i, m)
-		if p.Peer(m.Node).linked() == nil {
+		if peer := p.Peer(m.Node); peer.linked() == nil {
+			peer.need()
 			asks.Wanted = append(asks.Wanted, m.Node)
 		}
 	} else {
@@ -403,7 +415,7 @@ func (p *Plane) Confirmed(name wire.Name, asks *Asks) {
 
 // Nack answers a peer that misses numbers of a stream. Loop.
 func (p *Plane) Nack(b *queue.Batch, from ring.ID, m wire.Nack) {
-	if k, peer := p.cell(m.Name), p.peers[from]; k.pub != nil && peer != nil {
+	if k, peer := p.cell(m.Name), p.peer(from); k.pub != nil && peer != nil {
 		k.pub.nack(b, peer, m.From, m.To)
 	}
 }
@@ -478,7 +490,10 @@ func (p *Plane) Next(now time.Time) (time.Time, bool) {
 	if !p.lookAt.IsZero() {
 		sooner(p.lookAt)
 	}
-	if p.network != "" && len(p.names)+len(p.peers) > 0 {
+	if t := p.detourDue(); !t.IsZero() {
+		sooner(t)
+	}
+	if p.network != "" && (len(p.names) > 0 || p.knows()) {
 		sooner(p.swept.Add(interestIdle / 4))
 	}
 	return at, !at.IsZero()
@@ -507,6 +522,7 @@ func (p *Plane) Advance(now time.Time, b *queue.Batch, asks *Asks) {
 			}
 		}
 	}
+	p.lookAtDetours(now, b, asks)
 	if p.network != "" && !now.Before(p.swept.Add(interestIdle/4)) {
 		p.swept = now
 		p.sweep(now, asks)
@@ -570,7 +586,7 @@ func (p *Plane) sweep(now time.Time, asks *Asks) {
 			continue
 		}
 		if !peer.shrink() && !p.member(peer) {
-			delete(p.peers, peer.ID)
+			p.forget(peer)
 		}
 	}
 }
@@ -717,7 +733,7 @@ func (p *Plane) leaveTopic(name string, c *Conn) {
 
 // vacate has all streams to the name start anew when it has members again.
 func (p *Plane) vacate(key wire.Name) {
-	for _, peer := range p.peers { //iris:unordered each by itself
+	for _, peer := range p.sortedPeers() {
 		peer.vacate(key)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/project-iris/iris/internal/core"
 	"github.com/project-iris/iris/internal/directory"
+	"github.com/project-iris/iris/internal/overlay"
 	"github.com/project-iris/iris/internal/queue"
 	"github.com/project-iris/iris/internal/ring"
 	"github.com/project-iris/iris/internal/wheel"
@@ -22,6 +23,12 @@ type network struct {
 	nodes []*host
 	now   time.Time
 	names map[wire.Name]map[*host]int // members
+	mail  []letter                    // control messages that find their way
+}
+
+type letter struct {
+	from, to ring.ID
+	msg      wire.Message
 }
 
 // A host is one node of a network.
@@ -61,6 +68,7 @@ func newNetwork(t testing.TB, n int) *network {
 			Timers: wheel.NewTimers(start, func() {}), Budget: h.budget, Wake: func() { h.wakes++ },
 			Network: "test", Workers: 2,
 		})
+		h.plane.Self = h.id
 		h.plane.Join()
 		net.nodes = append(net.nodes, h)
 	}
@@ -78,7 +86,20 @@ func (net *network) link(a, b *host) {
 	a.links[b], b.links[a] = ab, ba
 	a.plane.LinkUp(net.now, &a.b, b.id, ab)
 	b.plane.LinkUp(net.now, &b.b, a.id, ba)
+	a.route()
+	b.route()
 	net.settle()
+}
+
+// route tells the plane of a host what links there are.
+func (h *host) route() {
+	var routes []overlay.Route
+	for _, o := range h.net.nodes {
+		if h.links[o] != nil {
+			routes = append(routes, overlay.Route{ID: o.id, Via: o.id, Hands: true})
+		}
+	}
+	h.plane.Route(h.net.now, &h.b, routes)
 }
 
 // cut ends the link between two hosts: what was written and has not arrived is
@@ -94,7 +115,23 @@ func (net *network) cut(a, b *host) {
 	delete(b.links, a)
 	a.plane.LinkDown(net.now, &a.b, b.id, ab)
 	b.plane.LinkDown(net.now, &b.b, a.id, ba)
+	a.route()
+	b.route()
 	net.settle()
+}
+
+// post delivers what control planes hand on to each other.
+func (net *network) post() (any bool) {
+	mail := net.mail
+	net.mail = nil
+	for _, l := range mail {
+		for _, h := range net.nodes {
+			if h.id == l.to && !h.dead {
+				h.controlled(l.from, l.msg)
+			}
+		}
+	}
+	return len(mail) > 0
 }
 
 func (w *wires) Send(b *queue.Batch, _ wire.Lane, f *wire.Frame, head []byte, p queue.Payload) (uint64, error) {
@@ -116,6 +153,11 @@ func (w *wires) Send(b *queue.Batch, _ wire.Lane, f *wire.Frame, head []byte, p 
 
 func (w *wires) Unwritten(_ wire.Lane, pos uint64) bool {
 	return slices.ContainsFunc(w.queued, func(f flight) bool { return f.control == nil && f.pos == pos })
+}
+
+func (w *wires) SendRouted(b *queue.Batch, f *wire.Frame, head, body []byte) error {
+	_, err := w.Send(b, wire.Requests, f, head, queue.Payload{Data: body})
+	return err
 }
 
 func (w *wires) SendControl(m wire.Message) {
@@ -151,7 +193,7 @@ func (w *wires) arrive(n int) {
 			return
 		}
 		if f.control != nil {
-			to.controlled(w.from, f.control)
+			to.controlled(w.from.id, f.control)
 			continue
 		}
 		var frame wire.Frame
@@ -165,9 +207,12 @@ func (w *wires) arrive(n int) {
 	w.flying = w.flying[n:]
 }
 
-func (h *host) controlled(from *host, m wire.Message) {
-	if n, ok := m.(wire.Nack); ok {
-		h.plane.Nack(&h.b, from.id, n)
+func (h *host) controlled(from ring.ID, m wire.Message) {
+	switch m := m.(type) {
+	case wire.Nack:
+		h.plane.Nack(&h.b, from, m)
+	case wire.Undelivered:
+		h.plane.Undelivered(h.net.now, &h.b, m)
 	}
 }
 
@@ -184,6 +229,9 @@ func (h *host) ask(asks *Asks) {
 	}
 	for _, key := range asks.Unwatch {
 		delete(h.watch, key)
+	}
+	for _, m := range asks.Messages {
+		net.mail = append(net.mail, letter{h.id, m.To, m.Msg})
 	}
 	for _, name := range asks.Published {
 		h.plane.Checked(name)
@@ -212,7 +260,7 @@ func (h *host) loop() {
 // settle lets every loop do what it has to.
 func (net *network) settle() {
 	for more := true; more; {
-		more = false
+		more = net.post()
 		for _, h := range net.nodes {
 			if h.wakes > 0 && !h.dead {
 				h.loop()

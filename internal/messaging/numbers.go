@@ -1,6 +1,10 @@
 package messaging
 
-import "github.com/project-iris/iris/internal/queue"
+import (
+	"slices"
+
+	"github.com/project-iris/iris/internal/queue"
+)
 
 // Attempts that go by the lane of long messages have odd numbers, the others even
 // ones, each counted by itself: short ones that pass a long one would push it out of
@@ -28,6 +32,12 @@ func (o *open) find(number uint64) (grant, bool) {
 	return o[long].find(id)
 }
 
+// set replaces the attempt of a number that is there.
+func (o *open) set(number uint64, g grant) {
+	long, id := split(number)
+	o[long].set(id, g)
+}
+
 func (o *open) remove(number uint64) (grant, bool) {
 	long, id := split(number)
 	return o[long].remove(id)
@@ -45,6 +55,20 @@ func (o *open) numbered() []numbered {
 		}
 	}
 	return out
+}
+
+// made returns how many attempts there ever were, of each lane.
+func (o *open) made() [2]uint64 { return [2]uint64{o[0].next, o[1].next} }
+
+// since returns those that were made after.
+func (o *open) since(made [2]uint64) []numbered {
+	if o.made() == made {
+		return nil
+	}
+	return slices.DeleteFunc(o.numbered(), func(n numbered) bool {
+		long, id := split(n.id)
+		return id < made[long]
+	})
 }
 
 func (o *open) outlive() {

@@ -28,6 +28,10 @@ type Link interface {
 	// SendControl sends a message to the other node's control plane.
 	SendControl(m wire.Message)
 
+	// SendRouted sends a frame of requests that the other node is to hand on, or
+	// that it was handed. What it refuses has not left.
+	SendRouted(b *queue.Batch, f *wire.Frame, head, body []byte) error
+
 	// Waiting and Moved return how many octets wait in a lane, and how many have
 	// ever left it.
 	Waiting(lane wire.Lane) int
@@ -47,6 +51,17 @@ type Peer struct {
 	gone atomic.Bool  // the view has lost it
 	last atomic.Int64 // when it last answered
 	used atomic.Bool  // since the loop looked last
+
+	// What there is for the peer while there is no link to it.
+	needed  atomic.Bool  // there is something
+	strays  atomic.Bool  // some of it was of a stream, and routed
+	stirred atomic.Bool  // the loop is to hear of that
+	roams   atomic.Bool  // streams are routed
+	cut     atomic.Int64 // when requests may be routed again
+
+	// The loop's.
+	detour   detour
+	stranger bool // it was never linked: under the plane's peersMu
 
 	// short is set when the link took something not, and may not say when it will.
 	short atomic.Bool
@@ -111,44 +126,54 @@ func (p *Peer) rtt() time.Duration {
 func (p *Peer) control(m wire.Message) {
 	if l := p.linked(); l != nil {
 		l.SendControl(m)
+	} else {
+		p.plane.hint(note{to: p.ID, msg: m})
 	}
 }
 
 // send sends a frame about requests, with the lock held.
-func (p *Peer) send(b *queue.Batch, l Link, t wire.Type, flags wire.Flags, name wire.Name, head, body []byte) (pos uint64, err error) {
+func (p *Peer) send(b *queue.Batch, w way, t wire.Type, flags wire.Flags, name wire.Name, head, body []byte) (pos uint64, err error) {
+	if w.link == nil {
+		return 0, errNoLink
+	}
 	p.frame = wire.Frame{Type: t, Flags: flags, Name: name}
 	b.Octets += len(body)
-	return l.Send(b, wire.Requests, &p.frame, head, queue.Payload{Data: body})
+	return w.send(b, p, wire.Requests, &p.frame, head, queue.Payload{Data: body})
 }
 
 // hand makes a new attempt at a member of the cluster on the peer.
 func (p *Peer) hand(now time.Time, b *queue.Batch, t ticket, cl *cluster, body []byte, given term) (number uint64, err error) {
-	l := p.linked()
-	if l == nil {
-		return 0, errNoLink
-	}
 	p.use()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	w := p.way(0) // with the lock held, or a link might come up and not be sent this
+	if w.link == nil {
+		return 0, errNoLink
+	}
 	g := grant{ticket: t, term: given, cluster: cl, at: p.plane.nanos(now), bulk: len(body) > wire.MaxBody-len(p.head)}
 	number, ok := p.open.reserve(p.plane.Budget, g.bulk)
 	if !ok {
 		return 0, queue.ErrMemory
 	}
-	if g.pos, err = p.request(b, l, g, number, body, p.plane.Timers.Tick(now)); err != nil {
+	if g.pos, err = p.request(b, w, g, number, body, p.plane.Timers.Tick(now)); err != nil {
 		return 0, err
+	}
+	g.left = w.routed
+	g.sent(w)
+	if w.routed {
+		p.need()
 	}
 	p.open.add(number, g)
 	return number, nil
 }
 
-func (p *Peer) request(b *queue.Batch, l Link, g grant, number uint64, body []byte, tick int64) (pos uint64, err error) {
+func (p *Peer) request(b *queue.Batch, w way, g grant, number uint64, body []byte, tick int64) (pos uint64, err error) {
 	typ := wire.TypeRequest
 	if g.kind == build {
 		typ = wire.TypeTunnelOffer
 	}
 	head := wire.RequestHead{Number: number, Life: uint32(g.remains(tick)), Timeout: g.timeout}.AppendBody(p.head[:0])
-	return p.send(b, l, typ, wire.Named, g.cluster.everyone.key, head, body)
+	return p.send(b, w, typ, wire.Named, g.cluster.everyone.key, head, body)
 }
 
 // cancel hints that nobody waits for an attempt any more, and forgets it.
@@ -156,8 +181,8 @@ func (p *Peer) cancel(b *queue.Batch, number uint64) (g grant, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if g, ok = p.open.remove(number); ok {
-		if l := p.linked(); l != nil {
-			p.send(b, l, wire.TypeCancel, wire.Skip, wire.Name{}, wire.Cancel{Number: number}.AppendBody(p.head[:0]), nil)
+		if w := p.way(0); w.link != nil {
+			p.send(b, w, wire.TypeCancel, wire.Skip, wire.Name{}, wire.Cancel{Number: number}.AppendBody(p.head[:0]), nil)
 		}
 	}
 	return g, ok
@@ -173,9 +198,19 @@ func (p *Peer) take(number uint64) (grant, bool) {
 	return p.open.remove(number)
 }
 
-// Receive takes a frame of the data plane from the peer. An error says that the
-// peer broke the protocol. Called by the one goroutine that reads the link.
+// Receive takes a frame of the data plane that came over the link to the peer, be it
+// for this node or another. An error says that the peer broke the protocol. Called by
+// the goroutines that read the link.
 func (p *Peer) Receive(now time.Time, b *queue.Batch, f *wire.Frame) error {
+	if f.Flags&wire.Routed != 0 {
+		return p.routed(now, b, f)
+	}
+	return p.accept(now, b, f)
+}
+
+// accept takes a frame for this node of which the peer is the origin. Safe for
+// concurrent use.
+func (p *Peer) accept(now time.Time, b *queue.Batch, f *wire.Frame) error {
 	p.use()
 	var err error
 	switch f.Type {
@@ -290,10 +325,18 @@ func (p *Plane) LinkUp(now time.Time, b *queue.Batch, id ring.ID, l Link) *Peer 
 	peer.gone.Store(false)
 	peer.mu.Lock()
 	open := peer.open.numbered()
+	made := peer.open.made()
 	peer.mu.Unlock()
 	tick := p.Timers.Tick(now)
 	peer.resend(b, l, open, tick)
+	peer.mu.Lock()
 	peer.link.Store(&l)
+	open = peer.open.since(made)
+	peer.mu.Unlock()
+	for _, o := range open { // routed meanwhile: the window would pass them by
+		peer.again(b, way{link: l}, o, tick)
+	}
+	p.arrive(peer)
 	p.reach(peer)
 	p.mend(b, peer, true)
 	peer.resume(now)
@@ -305,7 +348,7 @@ func (p *Plane) LinkUp(now time.Time, b *queue.Batch, id ring.ID, l Link) *Peer 
 func (p *Peer) resend(b *queue.Batch, l Link, open []numbered, tick int64) {
 	var late []uint64
 	for _, o := range open {
-		if len(late) > 0 || p.again(b, l, o, tick) != nil {
+		if len(late) > 0 || p.again(b, way{link: l}, o, tick) != nil {
 			late = append(late, o.id)
 		}
 	}
@@ -343,7 +386,7 @@ func (p *Plane) goOn(now time.Time, b *queue.Batch, peer *Peer) {
 }
 
 // again sends an open attempt once more.
-func (p *Peer) again(b *queue.Batch, l Link, o numbered, tick int64) error {
+func (p *Peer) again(b *queue.Batch, w way, o numbered, tick int64) error {
 	var body []byte
 	held := false
 	o.ticket.locked(func(_ *calls, a *call) {
@@ -354,10 +397,15 @@ func (p *Peer) again(b *queue.Batch, l Link, o numbered, tick int64) error {
 	})
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, ok := p.open.find(o.id); !ok || !held {
+	g, ok := p.open.find(o.id)
+	if !ok || !held {
 		return nil // answered meanwhile, or it cannot be: its deadline tells
 	}
-	_, err := p.request(b, l, o.grant, o.id, body, tick)
+	_, err := p.request(b, w, g, o.id, body, tick)
+	if err == nil {
+		g.sent(w)
+		p.open.set(o.id, g)
+	}
 	return err
 }
 
@@ -369,6 +417,7 @@ func (p *Plane) LinkDown(now time.Time, b *queue.Batch, id ring.ID, l Link) {
 		return // another has taken its place
 	}
 	peer.link.Store(nil)
+	p.stray(now, peer)
 	p.reach(peer)
 	peer.mu.Lock()
 	open := peer.open.numbered()
@@ -399,7 +448,7 @@ func (g *grant) lane() wire.Lane {
 // NodeGone says that the view has lost a node: what it was handed is lost, what it
 // asked for nobody waits for. Loop.
 func (p *Plane) NodeGone(now time.Time, b *queue.Batch, id ring.ID) {
-	peer := p.peers[id]
+	peer := p.peer(id)
 	if peer == nil {
 		return
 	}
@@ -430,12 +479,46 @@ func (p *Plane) bury(now time.Time, b *queue.Batch, peer *Peer) {
 
 // Peer returns the peer with an id. Loop.
 func (p *Plane) Peer(id ring.ID) *Peer {
+	p.peersMu.Lock()
+	defer p.peersMu.Unlock()
 	peer := p.peers[id]
 	if peer == nil {
 		peer = &Peer{ID: id, plane: p}
 		p.peers[id] = peer
 	}
+	if peer.stranger {
+		peer.stranger = false
+		p.strangers--
+	}
 	return peer
+}
+
+// peer returns the peer with an id; nil: there is nothing to be known of it. Safe for
+// concurrent use.
+func (p *Plane) peer(id ring.ID) *Peer {
+	p.peersMu.RLock()
+	defer p.peersMu.RUnlock()
+	return p.peers[id]
+}
+
+// knows reports whether there are peers.
+func (p *Plane) knows() bool {
+	p.peersMu.RLock()
+	defer p.peersMu.RUnlock()
+	return len(p.peers) > 0
+}
+
+// forget drops a peer, unless a router has brought something of it meanwhile. Loop.
+func (p *Plane) forget(peer *Peer) {
+	p.peersMu.Lock()
+	defer p.peersMu.Unlock()
+	if peer.used.Load() {
+		return
+	}
+	if peer.stranger {
+		p.strangers--
+	}
+	delete(p.peers, peer.ID)
 }
 
 func (p *Plane) sortedConns() []*Conn {
@@ -448,6 +531,8 @@ func (p *Plane) sortedConns() []*Conn {
 }
 
 func (p *Plane) sortedPeers() []*Peer {
+	p.peersMu.RLock()
+	defer p.peersMu.RUnlock()
 	peers := make([]*Peer, 0, len(p.peers))
 	for _, o := range p.peers { //iris:unordered sorted below
 		peers = append(peers, o)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/project-iris/iris/internal/core"
+	"github.com/project-iris/iris/internal/overlay"
 	"github.com/project-iris/iris/internal/queue"
 	"github.com/project-iris/iris/internal/ring"
 	"github.com/project-iris/iris/internal/wheel"
@@ -18,6 +19,10 @@ type Plane struct {
 	Timers *wheel.Timers
 	Budget *queue.Budget
 	Drops  Drops
+	Hops   Hops
+
+	// Self is this node, once there are others. Set before anything else happens.
+	Self ring.ID
 
 	// Accepted hears of tunnel builds that members of other nodes confirmed; nil:
 	// nobody. Set before anything else happens; called by readers of links.
@@ -40,6 +45,8 @@ type Plane struct {
 	streams  atomic.Int64 // of all peers
 	holding  atomic.Int64 // those that hold something back
 	short    atomic.Bool  // some peer is
+	routes   atomic.Pointer[routes]
+	stirred  atomic.Bool // some peer is
 
 	mu    sync.Mutex
 	notes []note // for the loop
@@ -53,11 +60,17 @@ type Plane struct {
 	numbers map[wire.Name]uint64
 	floor   uint64
 
+	// Only the loop takes peers out, and those that are linked stay.
+	peersMu   sync.RWMutex
+	peers     map[ring.ID]*Peer
+	strangers int // of them, those that were never linked
+
 	// The loop's own.
 	next    [shards]*shard // parts changed in this turn, not yet published
 	changed []uint64       // which those are
 	conns   map[core.Conn]*Conn
-	peers   map[ring.ID]*Peer
+	known   []overlay.Route // what routes was made of
+	astray  []*Peer         // those that things are for and there is no link to, by id
 	names   map[wire.Name]*interest
 	waiting map[string]*waiting // tickets parked for clusters without a member
 	gone    Totals              // of connections that are closed
@@ -128,6 +141,9 @@ type note struct {
 
 	roomy *Peer // the link to it takes more again
 
+	to  ring.ID // a control message for that node
+	msg wire.Message
+
 	canceled *Peer // an attempt of the peer's that nobody waits for
 	number   uint64
 }
@@ -175,6 +191,7 @@ func New(c Config) *Plane {
 		freshTopics:   make(map[string]*publication),
 	}
 	p.alone.Store(true)
+	p.routes.Store(&routes{})
 	empty := &shard{}
 	for i := range p.shards {
 		p.shards[i].Store(empty)

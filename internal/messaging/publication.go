@@ -123,31 +123,46 @@ func (p *publication) deliver(b *queue.Batch, topic []byte, load queue.Payload) 
 // send sends number n to a node. It reports false when that cannot be done now;
 // mend makes up for it.
 func (p *publication) send(b *queue.Batch, t *target, n uint64, flags wire.Flags, load queue.Payload) bool {
-	l := t.peer.linked()
-	if l == nil {
+	w := t.peer.streamWay()
+	if w.link == nil {
 		return false
 	}
 	t.peer.use()
 	p.frame = wire.Frame{Type: wire.TypePublish, Flags: wire.Named | flags, Name: p.key}
-	_, err := l.Send(b, wire.Publications, &p.frame, wire.PublishHead{Number: n}.AppendBody(p.head[:0]), load)
-	return t.peer.took(err)
+	_, err := w.send(b, t.peer, wire.Publications, &p.frame, wire.PublishHead{Number: n}.AppendBody(p.head[:0]), load)
+	if w.routed {
+		t.peer.strayed()
+	}
+	return t.peer.took(w, err)
 }
 
 // say sends a frame without payload.
 func (p *publication) say(b *queue.Batch, t *target, typ wire.Type, flags wire.Flags, body []byte) bool {
-	l := t.peer.linked()
-	if l == nil {
+	w := t.peer.streamWay()
+	if w.link == nil {
 		return false
 	}
 	p.frame = wire.Frame{Type: typ, Flags: wire.Named | flags, Name: p.key}
-	_, err := l.Send(b, wire.Publications, &p.frame, body, queue.Payload{})
-	return t.peer.took(err)
+	_, err := w.send(b, t.peer, wire.Publications, &p.frame, body, queue.Payload{})
+	return t.peer.took(w, err)
+}
+
+// streamWay returns the way for messages of streams: they wait a while for the link.
+func (p *Peer) streamWay() way {
+	if l := p.linked(); l != nil {
+		return way{link: l}
+	}
+	p.need()
+	if !p.roams.Load() {
+		return way{}
+	}
+	return p.way(0)
 }
 
 // took reports whether the link took a message. One that is full says when it has
-// room, but nobody says when there is memory.
-func (p *Peer) took(err error) bool {
-	if err == queue.ErrMemory {
+// room, but nobody says when there is memory, or a router has room.
+func (p *Peer) took(w way, err error) bool {
+	if err == queue.ErrMemory || w.routed && err != nil {
 		p.runShort()
 	}
 	return err == nil

@@ -90,11 +90,12 @@ func BenchmarkRequestToAnotherNode(b *testing.B) {
 	var batch queue.Batch
 	now, name, body := start.Add(time.Second), []byte("echo"), make([]byte, 128)
 	reply := make([]byte, 0, 256)
+	var f wire.Frame
 	b.ReportAllocs()
 	for b.Loop() {
 		c.Conn.Request(now, &batch, 1, name, body, 1000)
 		h, _, _ := wire.ParseRequestHead(l.head)
-		f := wire.Frame{Type: wire.TypeReply, Body: append(wire.ReplyHead{Number: h.Number, Load: wire.Load{Workers: 2, Handler: 5}}.AppendBody(reply[:0]), body...)}
+		f = wire.Frame{Type: wire.TypeReply, Body: append(wire.ReplyHead{Number: h.Number, Load: wire.Load{Workers: 2, Handler: 5}}.AppendBody(reply[:0]), body...)}
 		peer.Receive(now, &batch, &f)
 	}
 }

@@ -42,6 +42,8 @@ type grant struct {
 	cluster *cluster // in the hands of another node: of which name
 	bulk    bool     // it is on the lane of long messages
 	left    bool     // it may have been written
+	copies  uint8    // that were sent, all by routers; unprovable: not all
+	back    uint8    // of them, those that came back
 }
 
 // A limit is the time a program has to confirm a build.
@@ -212,6 +214,15 @@ func (t *table) find(id uint64) (grant, bool) {
 	}
 	g, ok := t.old[id]
 	return g, ok
+}
+
+// set replaces the grant of an id that is there.
+func (t *table) set(id uint64, g grant) {
+	if s := &t.ring[id&uint64(len(t.ring)-1)]; s.used && s.id == id {
+		s.grant = g
+	} else {
+		t.old[id] = g
+	}
 }
 
 func (t *table) remove(id uint64) (grant, bool) {

@@ -297,7 +297,7 @@ func (p *Peer) sweep(now time.Time, b *queue.Batch) {
 	p.streams.mu.Lock()
 	defer p.streams.mu.Unlock()
 	limit, cause := holdTime, &p.plane.Drops.Waited
-	if p.linked() == nil {
+	if p.way(0).link == nil {
 		if !p.gone.Load() {
 			return // there is nobody to ask until there is a link again
 		}

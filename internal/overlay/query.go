@@ -157,6 +157,25 @@ func (o *Overlay) FirstHop(target ring.ID) (hop ring.ID, ok bool) {
 	return hop, ok
 }
 
+// A Route is how frames get to a node: over the link to it, or by way of Via.
+type Route struct {
+	ID, Via ring.ID // the same, if it is linked
+	Hands   bool    // it is linked, and frames for others may be handed to it
+}
+
+// Routes appends to out the routes that NextHop chooses from, by id.
+func (o *Overlay) Routes(out []Route) []Route {
+	for _, p := range o.peers {
+		switch {
+		case p.path == linked:
+			out = append(out, Route{p.id, p.id, p.routes()})
+		case p.path == indirect && o.Linked(p.via):
+			out = append(out, Route{p.id, p.via, false})
+		}
+	}
+	return out
+}
+
 // NextHop returns to whom a frame for target is handed: target itself if it is
 // linked, whoever vouches for it if it is indirect, else the linked node closest
 // to it, if it is closer than this one. So every hop gains distance, but for the

@@ -52,6 +52,7 @@ func newMachine(now time.Time, self ring.ID, addrs []wire.Addr, seed uint64, pro
 			Network: network,
 			Workers: workers,
 		})
+		m.Plane.Self = self
 	}
 	return m
 }
@@ -109,7 +110,7 @@ func (m *machine) settle(now time.Time) {
 	}
 	m.woken = false
 	m.Loop.Settle(now, &m.batch)
-	m.Loop.Data(&m.batch)
+	m.Loop.Data(now, &m.batch)
 	m.batch.Flush()
 }
 

@@ -56,6 +56,12 @@ func (d *wires) Send(_ *queue.Batch, _ wire.Lane, f *wire.Frame, head []byte, p 
 	return pos, nil
 }
 
+// SendRouted implements messaging.Link.
+func (d *wires) SendRouted(b *queue.Batch, f *wire.Frame, head, body []byte) error {
+	_, err := d.Send(b, wire.Requests, f, head, queue.Payload{Data: body})
+	return err
+}
+
 // Unwritten implements messaging.Link.
 func (d *wires) Unwritten(_ wire.Lane, pos uint64) bool { return pos >= d.handed }
 
