@@ -262,6 +262,8 @@ func TestNetworkMembersComeAndGo(t *testing.T) {
 			t.Errorf("a request failed with %q", e)
 		}
 	}
+	mu.Lock() // a member that has left may still be at work
+	defer mu.Unlock()
 	for body, n := range seen {
 		if n > 1 {
 			t.Errorf("request %q was served %d times", body, n)

@@ -15,6 +15,7 @@ import (
 	"github.com/project-iris/iris/internal/core"
 	"github.com/project-iris/iris/internal/memnet"
 	"github.com/project-iris/iris/internal/messaging"
+	"github.com/project-iris/iris/internal/nonblock"
 	"github.com/project-iris/iris/internal/queue"
 	"github.com/project-iris/iris/internal/relaywire"
 	"github.com/project-iris/iris/internal/tunnel"
@@ -409,7 +410,7 @@ func (p *pieces) read(in *input) (int, error) {
 	p.data = p.data[n:]
 	return n, nil
 }
-func (p *pieces) tryWrite([]byte) (int, error) { return 0, errAgain }
+func (p *pieces) tryWrite([]byte) (int, error) { return 0, nonblock.ErrAgain }
 
 // TestLargeRequestIsCopiedByDoublingOnly reads a request whose last field, the
 // timeout, comes after its body.

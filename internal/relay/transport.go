@@ -1,6 +1,10 @@
 package relay
 
-import "net"
+import (
+	"net"
+
+	"github.com/project-iris/iris/internal/nonblock"
+)
 
 // A transport is how a connection's octets are read and written. There are two:
 // one for sockets of systems where a program can try without blocking, one for
@@ -18,4 +22,4 @@ type transport interface {
 type blocking struct{ nc net.Conn }
 
 func (t blocking) read(in *input) (int, error)  { return t.nc.Read(in.ready(smallInput)) }
-func (t blocking) tryWrite([]byte) (int, error) { return 0, errAgain }
+func (t blocking) tryWrite([]byte) (int, error) { return 0, nonblock.ErrAgain }

@@ -7,14 +7,16 @@ import (
 	"net"
 	"os"
 	"syscall"
+
+	"github.com/project-iris/iris/internal/nonblock"
 )
 
 // unixBuffer is how many octets the system is asked to hold on a Unix socket.
 // TCP's buffers grow by themselves.
 const unixBuffer = 1 << 20
 
-// socket is the transport of a socket of the system. The two functions given to
-// the system are made once, and so what they are for is in fields.
+// socket is the transport of a socket of the system. The function given to
+// the system is made once, and so what it is for is in fields.
 type socket struct {
 	raw syscall.RawConn
 
@@ -23,11 +25,7 @@ type socket struct {
 	err     error
 	reading func(fd uintptr) bool
 
-	// Of the write under way; the holder of the queue's claim has them.
-	out     []byte
-	wn      int
-	werr    error
-	writing func(fd uintptr) bool
+	writer *nonblock.Writer // the holder of the queue's claim has it
 }
 
 // newTransport returns the best transport for nc.
@@ -43,8 +41,8 @@ func newTransport(nc net.Conn) transport {
 	if err != nil {
 		return blocking{nc}
 	}
-	t := &socket{raw: raw}
-	t.reading, t.writing = t.readFD, t.writeFD
+	t := &socket{raw: raw, writer: nonblock.New(nc)}
+	t.reading = t.readFD
 	return t
 }
 
@@ -60,7 +58,9 @@ func (t *socket) read(in *input) (int, error) {
 // input. It reports whether that is enough.
 func (t *socket) readFD(fd uintptr) bool {
 	p := t.in.ready(largeInput)
-	t.n, t.err = ignoringEINTR(syscall.Read, int(fd), p)
+	for t.n, t.err = syscall.Read(int(fd), p); t.err == syscall.EINTR; {
+		t.n, t.err = syscall.Read(int(fd), p)
+	}
 	switch {
 	case t.err == syscall.EAGAIN:
 		t.in.park()
@@ -73,31 +73,4 @@ func (t *socket) readFD(fd uintptr) bool {
 	return true
 }
 
-func (t *socket) tryWrite(p []byte) (int, error) {
-	t.out = p
-	if err := t.raw.Write(t.writing); err != nil {
-		return 0, err
-	}
-	t.out = nil
-	if t.werr == syscall.EAGAIN {
-		return t.wn, errAgain
-	}
-	return t.wn, t.werr
-}
-
-func (t *socket) writeFD(fd uintptr) bool {
-	t.wn, t.werr = ignoringEINTR(syscall.Write, int(fd), t.out)
-	if t.werr != nil {
-		t.wn = 0
-	}
-	return true
-}
-
-func ignoringEINTR(f func(int, []byte) (int, error), fd int, p []byte) (int, error) {
-	for {
-		n, err := f(fd, p)
-		if err != syscall.EINTR {
-			return n, err
-		}
-	}
-}
+func (t *socket) tryWrite(p []byte) (int, error) { return t.writer.Write(p) }

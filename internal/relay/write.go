@@ -1,14 +1,10 @@
 package relay
 
 import (
-	"errors"
 	"time"
 
 	"github.com/project-iris/iris/internal/queue"
 )
-
-// errAgain says that a write would block.
-var errAgain = errors.New("write would block")
 
 // Flush implements queue.Flusher: it writes what waits, as far as that does not
 // block and for a while only, and leaves the rest to the writing goroutine.
