@@ -199,6 +199,7 @@ func (s *Status) countNetwork(w *network, dir *directory.Stats, lost, forged uin
 		"frames of a kind this version does not know":        links.Skipped.Load(),
 		"control messages handed on: no room":                links.Overflow.Load(),
 		"control messages that name this node as their own":  forged,
+		"requests whose time was up before they left":        links.Expired.Load(),
 		"tunnels to other nodes refused: too many":           tunnels.Full.Load(),
 		"tunnels to other nodes not opened in time":          tunnels.Expired.Load(),
 		"nodes not told of changes: too many watch the name": dir.WatchersDropped,

@@ -127,7 +127,7 @@ func (k *bulk) ask() bool {
 }
 
 // take implements source.
-func (k *bulk) take(p []byte) (n int) {
+func (k *bulk) take(p []byte, _ bool) (n int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.owed = false

@@ -1,7 +1,6 @@
 package link
 
 import (
-	"io"
 	"sync"
 
 	"github.com/project-iris/iris/internal/queue"
@@ -24,20 +23,23 @@ type input struct {
 	large  *[largeInput]byte
 	buf    []byte
 	r, w   int
-	more   bool // the next read will most likely not block
+	more   bool // the last read took all there was room for
 }
 
 // bytes returns the octets not yet handled.
 func (in *input) bytes() []byte { return in.buf[in.r:in.w] }
 
+// pending reports whether the next read will most likely not wait.
+func (in *input) pending(c *conn) bool { return in.more || c.Pending() }
+
 // take marks n of them as handled.
 func (in *input) take(n int) { in.r += n }
 
 // fill reads more, after which there are need octets or some arrived.
-func (in *input) fill(c io.Reader, need int) error {
+func (in *input) fill(c *conn, need int) error {
 	have := in.w - in.r
 	switch {
-	case have == 0 && !in.more:
+	case have == 0 && !in.pending(c):
 		in.release()
 		in.buf = in.small[:]
 	case in.large == nil:

@@ -11,8 +11,12 @@ const quantum = 16 << 10
 
 // A source is where a lane gets its octets from: whole frames, one after another.
 type source interface {
-	// take fills p with the next octets, as far as there are any.
-	take(p []byte) int
+	// take fills p with the next octets, as far as there are any; with start set
+	// they begin with a frame.
+	take(p []byte, start bool) int
+
+	// waiting returns how many octets there are.
+	waiting() int
 
 	// roomy reports, once, that there is room again after an append was refused.
 	roomy() bool
@@ -37,13 +41,22 @@ type lanes struct {
 	frames
 }
 
+// waiting returns how many octets there are in all of them.
+func (s *lanes) waiting() (n int) {
+	for i := range s.all {
+		n += s.all[i].waiting()
+	}
+	return n
+}
+
 // fill copies octets of the lanes to p and returns how many. The frame that is
 // under way is always finished first; with finish set, nothing else is begun.
 func (s *lanes) fill(p []byte, finish bool) (n int) {
 	idle := 0 // lanes in a row that had nothing
 	for n < len(p) && idle < len(s.all) {
 		room, left := p[n:], s.left()
-		if left == 0 {
+		start := left == 0
+		if start {
 			if finish {
 				break
 			}
@@ -58,7 +71,7 @@ func (s *lanes) fill(p []byte, finish bool) (n int) {
 			left = s.all[s.turn].credit
 		}
 		l := &s.all[s.turn]
-		got := l.take(room[:min(left, len(room))])
+		got := l.take(room[:min(left, len(room))], start)
 		if got == 0 {
 			if s.left() > 0 {
 				break // the source was emptied: the link is at its end
@@ -127,25 +140,39 @@ type queued struct {
 	room    int // Wrote tells when less waits
 	claimed bool
 	told    bool
+	aging   *aging // nil: what waits here does not expire
 }
 
-func (s *queued) take(p []byte) int {
+func (s *queued) take(p []byte, start bool) int {
 	if !s.claimed {
 		if s.claimed = s.Claim(); !s.claimed {
 			return 0
 		}
 	}
-	b := s.NextUpTo(len(p))
-	if b == nil {
-		s.claimed = false
-		return 0
+	if s.aging != nil {
+		s.aging.note(s.Queue)
 	}
-	n := copy(p, b)
-	if s.Wrote(n, s.room) {
-		s.told = true
+	for {
+		b := s.NextUpTo(len(p))
+		if b == nil {
+			s.claimed = false
+			return 0
+		}
+		n, out := copy(p, b), false
+		if s.aging != nil && (start || s.aging.skip > 0) {
+			pos, _ := s.Position()
+			n, out = s.aging.look(p[:n], pos)
+		}
+		if s.Wrote(n, s.room) {
+			s.told = true
+		}
+		if !out {
+			return n
+		}
 	}
-	return n
 }
+
+func (s *queued) waiting() int { return s.Waiting() }
 
 func (s *queued) roomy() bool {
 	told := s.told

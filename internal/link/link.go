@@ -61,6 +61,7 @@ type Link struct {
 	bulk         bulk
 	commands     *queue.Queue // the lane of control frames
 	routed       *queue.Queue
+	aging        aging // of requests
 
 	former   *Link         // to the same node, which ends first
 	greeted  chan struct{} // closed after Handler.Up
@@ -128,13 +129,14 @@ func newLink(m *Manager, peer ring.ID, id uint64, addr netip.AddrPort) *Link {
 	}
 	l.closeWritten = sync.OnceFunc(func() { close(l.written) })
 	l.ctx, l.cancel = context.WithCancel(m.ctx)
+	l.aging.expired = &m.Stats.Expired
 	l.bulk.budget, l.bulk.earlier = m.Budget, l.publications
 	l.joins.m = m
 	l.control = newRole(l, "control", controlWrite,
 		lane{source: &queued{Queue: l.commands}},
 		lane{source: &queued{Queue: l.routed, room: routedLimit / 2}, weight: 1})
 	l.data = newRole(l, "data", dataWrite,
-		lane{source: &queued{Queue: l.requests, room: laneLimit / 2}, weight: 4},
+		lane{source: &queued{Queue: l.requests, room: laneLimit / 2, aging: &l.aging}, weight: 4},
 		lane{source: &queued{Queue: l.publications, room: laneLimit / 2}, weight: 2},
 		lane{source: &l.bulk, weight: 1})
 	return l

@@ -96,11 +96,11 @@ func (r *role) readAll(c *conn) error {
 	frames, octets, need := 0, 0, wire.HeaderSize
 	var now time.Time
 	for {
-		if !in.more && frames > 0 {
+		if frames > 0 && !in.pending(c) {
 			r.idle()
 			frames, octets = 0, 0
 		}
-		waits := !in.more
+		waits := !in.pending(c)
 		r.frame.Body = nil // it would keep a buffer that others may want
 		err := in.fill(c, need)
 		if errors.Is(err, os.ErrDeadlineExceeded) && r.kicked(c) {

@@ -65,4 +65,5 @@ type Stats struct {
 	NoMemory atomic.Uint64          // those for which memory was short
 	Renewed  atomic.Uint64          // connections that took the place of older ones
 	Overflow atomic.Uint64          // routed frames for which there was no room
+	Expired  atomic.Uint64          // requests whose time was up before they left
 }

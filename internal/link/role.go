@@ -21,6 +21,10 @@ type role struct {
 	lanes lanes
 
 	wake    chan struct{} // to the writer
+	due     atomic.Bool   // somebody has found writing taken
+	writing sync.Mutex    // whoever has it writes: the writer, or a sender for a moment
+	to      *conn         // what is written to; nil: nothing may be; with writing
+	left    bool          // to has kept something back; with writing
 	nextIn  chan *conn    // to the reader
 	nextOut atomic.Pointer[conn]
 	final   atomic.Pointer[[]byte] // the last frame, when the link is to end; may be none
@@ -47,8 +51,50 @@ func newRole(l *Link, name string, most int, all ...lane) *role {
 	return &role{l: l, name: name, most: most, lanes: lanes{all: all}, wake: make(chan struct{}, 1), nextIn: make(chan *conn, 1)}
 }
 
-// Flush implements queue.Flusher.
-func (r *role) Flush(*queue.Batch) { r.poke() }
+// tryMost is how many octets a sender writes itself. More are better left to the
+// writer, beside which the sender then goes on.
+const tryMost = 16 << 10
+
+// Flush implements queue.Flusher: little is written at once, as far as that does not
+// wait, which saves the way to the writer. The rest is left to that.
+func (r *role) Flush(b *queue.Batch) {
+	for r.due.Store(true); r.due.Load() && r.writing.TryLock(); {
+		r.due.Store(false)
+		done, err := r.tryWrite(b)
+		r.writing.Unlock()
+		if err != nil {
+			r.broken(err)
+		}
+		if !done {
+			r.poke()
+			return
+		}
+	}
+}
+
+// tryWrite writes what waits, if it is little, and nothing waits for the writer. It
+// reports whether that was all.
+func (r *role) tryWrite(b *queue.Batch) (done bool, err error) {
+	if r.to == nil || r.left || !r.to.CanTry() || r.nextOut.Load() != nil || r.final.Load() != nil || r.lanes.waiting() > tryMost {
+		return false, nil
+	}
+	buf := buffers.Get().(*[dataWrite]byte)
+	defer buffers.Put(buf)
+	n := r.lanes.fill(buf[:min(tryMost, r.most)], false)
+	if n == 0 {
+		return true, nil
+	}
+	all, err := r.to.TryWrite(buf[:n])
+	if err != nil {
+		r.to = nil
+		return false, err
+	}
+	r.left = !all
+	if r.told() {
+		r.l.m.Handler.Room(r.l, b)
+	}
+	return all && r.lanes.waiting() == 0, nil
+}
 
 // poke wakes the writer.
 func (r *role) poke() {
@@ -138,34 +184,62 @@ var buffers = sync.Pool{New: func() any { return new([dataWrite]byte) }}
 
 // write is the writer.
 func (r *role) write() {
+	r.writing.Lock()
 	c := r.out
-	defer func() {
-		for i := range r.lanes.all {
-			r.lanes.all[i].leave()
-		}
-		if r == r.l.data {
-			r.l.closeWritten()
-			r.l.control.poke()
-		}
-		r.l.leave(c)
-	}()
+	r.to = c
+	r.writing.Unlock()
 	var b queue.Batch
 	for range r.wake {
-		if !r.writeAll(&c, &b) {
-			return
+		r.writing.Lock()
+		r.due.Store(false)
+		more := r.writeAll(&c, &b)
+		if !more {
+			r.to = nil
+		}
+		r.writing.Unlock()
+		b.Flush()
+		if !more {
+			break
+		}
+		if r.due.Load() {
+			r.poke()
 		}
 	}
+	for i := range r.lanes.all {
+		r.lanes.all[i].leave()
+	}
+	if r == r.l.data {
+		r.l.closeWritten()
+		r.l.control.poke()
+	}
+	r.l.leave(c)
 }
 
 // writeAll writes what waits. It reports false when there will be no more.
 func (r *role) writeAll(c **conn, b *queue.Batch) bool {
+	if r.to == nil { // a sender has met an error
+		return false
+	}
+	if r.left {
+		r.waits(true)
+		err := (*c).Finish()
+		r.waits(false)
+		if err != nil {
+			r.broken(err)
+			return false
+		}
+		r.left = false
+	}
 	buf := buffers.Get().(*[dataWrite]byte)
 	defer buffers.Put(buf)
 	for {
 		next := r.nextOut.Load()
 		n := r.lanes.fill(buf[:r.most], next != nil)
 		if n > 0 {
-			if _, err := (*c).Write(buf[:n]); err != nil {
+			r.waits(true)
+			_, err := (*c).Write(buf[:n])
+			r.waits(false)
+			if err != nil {
 				r.broken(err)
 				return false
 			}
@@ -176,7 +250,7 @@ func (r *role) writeAll(c **conn, b *queue.Batch) bool {
 		case next != nil && r.lanes.left() == 0:
 			(*c).CloseWrite()
 			r.l.leave(*c)
-			*c = next
+			*c, r.to = next, next
 			r.turn(&r.out, next)
 			r.nextOut.CompareAndSwap(next, nil)
 		case word == nil:
@@ -184,6 +258,13 @@ func (r *role) writeAll(c **conn, b *queue.Batch) bool {
 		default:
 			return r.sayLast(*c, *word)
 		}
+	}
+}
+
+// waits says whether the writer may be waiting for the system.
+func (r *role) waits(yes bool) {
+	if r == r.l.data {
+		r.l.aging.busy.Store(yes)
 	}
 }
 
@@ -207,14 +288,19 @@ func (r *role) sayLast(c *conn, word []byte) bool {
 
 // room tells the handler of lanes that have room again.
 func (r *role) room(b *queue.Batch) {
+	if r.told() {
+		r.l.m.Handler.Room(r.l, b)
+		b.Flush()
+	}
+}
+
+// told reports, once, that lanes of the data connection have room again.
+func (r *role) told() bool {
 	told := false
 	for i := range r.lanes.all {
 		told = r.lanes.all[i].roomy() || told
 	}
-	if told && r == r.l.data {
-		r.l.m.Handler.Room(r.l, b)
-		b.Flush()
-	}
+	return told && r == r.l.data
 }
 
 // broken ends the link because a connection of it does not work.

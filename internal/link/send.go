@@ -127,6 +127,9 @@ func (l *Link) Send(b *queue.Batch, lane Lane, f *wire.Frame, head []byte, p que
 	if flush {
 		b.Add(l.data)
 	}
+	if lane == wire.Requests && l.aging.busy.Load() {
+		l.aging.note(l.requests)
+	}
 	if answer && err == queue.ErrFull {
 		l.fail(Slow, "answers are not read")
 	}

@@ -301,6 +301,14 @@ func (q *Queue) Handed() uint64 {
 	return q.passed
 }
 
+// Position returns how many octets were ever taken off the queue, or cut out, and how
+// many were ever appended.
+func (q *Queue) Position() (taken, appended uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.total - uint64(q.bytes), q.total
+}
+
 // Appended returns how many octets were ever appended.
 func (q *Queue) Appended() uint64 {
 	q.mu.Lock()

@@ -25,16 +25,17 @@ const (
 // once the handshake is complete.
 func (i *Identity) config(dials bool, expect ring.ID, met *peer) *tls.Config {
 	return &tls.Config{
-		Time:                   i.now,
-		MinVersion:             tls.VersionTLS13,
-		CurvePreferences:       []tls.CurveID{tls.X25519MLKEM768},
-		NextProtos:             []string{alpn},
-		GetConfigForClient:     checkClient,
-		GetCertificate:         func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return i.certificate() },
-		GetClientCertificate:   func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return i.certificate() },
-		ClientAuth:             tls.RequireAnyClientCert, // ClientCAs would be sent
-		InsecureSkipVerify:     true,                     // check does it all
-		SessionTicketsDisabled: true,
+		Time:                        i.now,
+		MinVersion:                  tls.VersionTLS13,
+		CurvePreferences:            []tls.CurveID{tls.X25519MLKEM768},
+		NextProtos:                  []string{alpn},
+		GetConfigForClient:          checkClient,
+		GetCertificate:              func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return i.certificate() },
+		GetClientCertificate:        func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return i.certificate() },
+		ClientAuth:                  tls.RequireAnyClientCert, // ClientCAs would be sent
+		InsecureSkipVerify:          true,                     // check does it all
+		SessionTicketsDisabled:      true,
+		DynamicRecordSizingDisabled: true, // records leave together (stage.go)
 		VerifyConnection: func(s tls.ConnectionState) (err error) {
 			*met, err = i.check(&s, dials, expect)
 			return err

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/project-iris/iris/internal/memnet"
+	"github.com/project-iris/iris/internal/nonblock"
 	"github.com/project-iris/iris/internal/ring"
 )
 
@@ -47,20 +48,23 @@ type counted struct {
 	first   []byte // leaves with what is written first
 	in, out atomic.Uint64
 	early   atomic.Bool
+	stage   stage
+	ahead   ahead
 }
 
 // NetConn returns the connection below, for whoever sets options of sockets.
 func (c *counted) NetConn() net.Conn { return c.Conn }
 
 func (c *counted) Read(b []byte) (int, error) {
-	if c.early.Load() {
+	early := c.early.Load()
+	if early {
 		left := handshakeBytes - int64(c.in.Load())
 		if left <= 0 {
 			return 0, &Error{TLSBytes, nil}
 		}
 		b = b[:min(int64(len(b)), left)]
 	}
-	n, err := c.Conn.Read(b)
+	n, err := c.ahead.read(c.Conn, b, early)
 	c.in.Add(uint64(n))
 	return n, err
 }
@@ -72,7 +76,7 @@ func (c *counted) Write(b []byte) (int, error) {
 		c.out.Add(uint64(n))
 		return max(n-len(first), 0), err
 	}
-	n, err := c.Conn.Write(b)
+	n, err := c.stage.write(c.Conn, b)
 	c.out.Add(uint64(n))
 	return n, err
 }
@@ -115,6 +119,7 @@ func (i *Identity) handshake(ctx context.Context, raw *counted, dials bool, expe
 		return nil, classify(err, dials, raw)
 	}
 	raw.early.Store(false)
+	raw.stage.try = nonblock.New(raw.Conn)
 	return c, nil
 }
 

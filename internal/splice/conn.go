@@ -128,7 +128,9 @@ func (h *half) read() error {
 		if err != nil {
 			return h.broke(now, buf[:], err)
 		}
-		h.batch.Flush()
+		if !h.nc.Pending() {
+			h.batch.Flush()
+		}
 		if r > 0 {
 			w = copy(buf[:], buf[r:w])
 		}

@@ -173,6 +173,19 @@ func (f *Frame) appendExtensions(b []byte) []byte {
 	return b
 }
 
+// size returns how many octets the extensions take.
+func (f Flags) size() (n int) {
+	for _, e := range [...]struct {
+		flag Flags
+		size int
+	}{{Routed, 32}, {Trace, 26}, {Fragment, 12}, {Named, 18}} {
+		if f&e.flag != 0 {
+			n += e.size
+		}
+	}
+	return n
+}
+
 // putLength writes the length of a frame of size octets in all to its start.
 func putLength(b []byte, size int) {
 	if size-4 > MaxFrame {

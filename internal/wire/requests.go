@@ -34,6 +34,21 @@ func ParseRequestHead(body []byte) (h RequestHead, rest []byte, err error) {
 	return h, p.b, p.failed(TypeRequest)
 }
 
+// Life returns where the life of a REQUEST or TUNNEL-OFFER is in p, the start of its
+// frame, so that it may be written over; nil: p is not such a frame, is but a fragment,
+// or does not go so far.
+func Life(p []byte) []byte {
+	if len(p) < HeaderSize {
+		return nil
+	}
+	t, f := Type(p[4]), Flags(p[5])
+	at := HeaderSize + f.size() + 4 + 8 // the handle and the number
+	if t != TypeRequest && t != TypeTunnelOffer || f&Fragment != 0 || at+4 > len(p) {
+		return nil
+	}
+	return p[at : at+4]
+}
+
 // A Load is what every answer says of the name at the member node.
 //
 //	inFlight uint16
