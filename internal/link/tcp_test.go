@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -97,6 +98,47 @@ func TestReplacementOverTCP(t *testing.T) {
 		}
 	}
 	t.Logf("renewed %d times, with %d and %d messages sent", renewed, sent[0], sent[1])
+}
+
+// A reluctant is a sequence that does not read before it is told to.
+type reluctant struct {
+	*sequence
+	from chan struct{}
+}
+
+func (r *reluctant) Data(l *Link, now time.Time, b *queue.Batch, f *wire.Frame) error {
+	<-r.from
+	return r.sequence.Data(l, now, b, f)
+}
+
+// TestSenderDoesNotWaitForASlowReader sends little at a time to a node that does not
+// read, for longer than the system takes it: the sender, which writes itself, is never
+// held up, and all arrives in order when the other side reads.
+func TestSenderDoesNotWaitForASlowReader(t *testing.T) {
+	key := netKey(t)
+	from, to := newCounter(), &reluctant{&sequence{counter: newCounter(), t: t}, make(chan struct{})}
+	ma, _, stopA := tcpNode(t, key, from)
+	mb, addr, stopB := tcpNode(t, key, to)
+	defer stopB()
+	defer stopA()
+	ma.Dial(mb.Identity.ID(), []netip.AddrPort{addr})
+	l := <-from.up
+	<-to.up
+	var b queue.Batch
+	number := uint64(0)
+	for err := error(nil); err == nil; {
+		f := wire.Frame{Type: wire.TypePublish, Flags: wire.Named, Name: wire.Name{Kind: wire.Topic}}
+		_, err = l.Send(&b, wire.Publications, &f, wire.PublishHead{Number: number}.AppendBody(nil), queue.Payload{Data: make([]byte, number%(10<<10))})
+		b.Flush()
+		if err == nil {
+			number++
+		} else if !errors.Is(err, queue.ErrFull) {
+			t.Fatal(err)
+		}
+	}
+	atomic.StoreInt64(&to.wanted, int64(number))
+	close(to.from)
+	<-to.arrived
 }
 
 // settling reports whether connections are being replaced.
