@@ -146,7 +146,9 @@ func (o *Overlay) accept(now time.Time, ev *wire.Event, out *Output) {
 	if !o.view.put(now, ev) {
 		return
 	}
-	o.fresh = append(o.fresh, *ev)
+	if o.state != wire.Joining || o.join.gotView { // what a joining node is told first is news to nobody else
+		o.fresh = append(o.fresh, *ev)
+	}
 	o.changed, o.moved = true, true
 	switch {
 	case ev.Kind == wire.EventJoin:

@@ -84,7 +84,15 @@ func (p *peer) move(now time.Time, to path) {
 type peers []*peer
 
 func (ps peers) locate(id ring.ID) (int, bool) {
-	return slices.BinarySearchFunc(ps, id, func(p *peer, id ring.ID) int { return p.id.Compare(id) })
+	low, high := 0, len(ps)
+	for low < high {
+		if mid := (low + high) / 2; ps[mid].id.Less(id) {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	return low, low < len(ps) && ps[low].id == id
 }
 
 // find returns the peer with that id, or nil.

@@ -51,7 +51,15 @@ type view struct {
 }
 
 func locate(list []entry, id ring.ID) (int, bool) {
-	return slices.BinarySearchFunc(list, id, func(e entry, id ring.ID) int { return e.id.Compare(id) })
+	low, high := 0, len(list)
+	for low < high {
+		if mid := (low + high) / 2; list[mid].id.Less(id) {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	return low, low < len(list) && list[low].id == id
 }
 
 // get returns the entry of a node that is there or is remembered; nil of others.

@@ -101,16 +101,22 @@ func (n *node) dialFailed(to *node) {
 
 // connect makes the link. The acceptor has it first.
 func (w *world) connect(from, to *node) {
-	l := &link{w: w, ends: [2]*node{from, to}, open: true, place: len(w.links)}
-	l.data = [2]*wires{{link: l, from: from, to: to}, {link: l, from: to, to: from}}
-	w.links = append(w.links, l)
-	from.links[to], to.links[from] = l, l
+	l := w.join(from, to)
 	d := w.delay(to, from)
 	l.last[1], l.data[1].last = w.now+d, w.now+d
 	w.trace.add(uint64(w.now), from.id.Hi, to.id.Hi)
 	welcome := from.hello(to, true)
 	w.after(d, func() { l.tellUp(0, welcome) }) // before anything the acceptor sends
 	l.tellUp(1, to.hello(from, false))
+}
+
+// join makes a link of which neither end has been told.
+func (w *world) join(from, to *node) *link {
+	l := &link{w: w, ends: [2]*node{from, to}, open: true, place: len(w.links)}
+	l.data = [2]*wires{{link: l, from: from, to: to}, {link: l, from: to, to: from}}
+	w.links = append(w.links, l)
+	from.links[to], to.links[from] = l, l
+	return l
 }
 
 func (l *link) tellUp(end int, p overlay.Peer) {

@@ -62,11 +62,18 @@ func (w *world) planAll() (calm, end instant) {
 // planStarts plans the starts of the nodes, and returns when the last one is.
 func (w *world) planStarts() (last instant) {
 	var first []*node
+	if w.Warm {
+		w.at(10*time.Millisecond, w.warm)
+	}
 	for i := range w.Size {
-		if w.Growth > 0 {
+		if w.Growth > 0 && !w.Warm {
 			last = instant(float64(i) / w.Growth * float64(time.Second))
 		}
 		w.at(last+w.jitter(10*time.Millisecond), func() {
+			if w.Warm {
+				w.start()
+				return
+			}
 			n := w.start(w.contacts(first)...)
 			if len(first) < 3 {
 				first = append(first, n)

@@ -17,8 +17,10 @@ type Scenario struct {
 	// Traffic is what programs send each other, while faults come and go.
 	Traffic Traffic
 
-	// Growth is how many nodes start in a second; 0: all at once.
+	// Growth is how many nodes start in a second; 0: all at once. Warm: they start at
+	// once, and know each other.
 	Growth  float64
+	Warm    bool
 	Network Network
 	Skew    time.Duration // of clocks, at most
 
@@ -75,9 +77,15 @@ var wan = Network{Near: time.Millisecond, Far: 60 * time.Millisecond}
 
 const bound = 3 * time.Second // of overlaps, for each fault
 
+// large is a network that starts warm, where that is not what is looked at.
+const large = 200
+
 // Scenarios are those that there are, each for any size.
 func Scenarios(size int) []Scenario {
-	base := Scenario{Size: size, Names: 8, Moves: 1, Growth: 100, Network: lan, Settle: 20 * time.Second, Calm: 15 * time.Second, Overlap: bound}
+	base := Scenario{
+		Size: size, Names: 8, Moves: 1, Growth: 100, Warm: size >= large,
+		Network: lan, Settle: 20 * time.Second, Calm: 15 * time.Second, Overlap: bound,
+	}
 	with := func(name, text string, change func(*Scenario)) Scenario {
 		s := base
 		s.Name, s.Text = name, text
@@ -96,8 +104,8 @@ func Scenarios(size int) []Scenario {
 			s.Moves, s.Settle = 0, idleFor
 		}),
 		with("wan", "nothing breaks, at 60 ms", func(s *Scenario) { s.Network = wan }),
-		with("join", "nodes join, 100 a second", func(s *Scenario) { s.Settle = 10 * time.Second }),
-		with("at-once", "all nodes start at once", func(s *Scenario) { s.Growth, s.Settle = 0, 30*time.Second }),
+		with("join", "nodes join, 100 a second", func(s *Scenario) { s.Warm, s.Settle = false, 10*time.Second }),
+		with("at-once", "all nodes start at once", func(s *Scenario) { s.Warm, s.Growth, s.Settle = false, 0, 30*time.Second }),
 		with("kill-50", "half of the processes die at once", func(s *Scenario) {
 			faults(Fault{Kind: Kill, Share: 0.5})(s)
 			s.Recovery = 6 * time.Second
@@ -155,7 +163,7 @@ func churn(session time.Duration, wrong, lost float64) func(*Scenario) {
 // DataScenarios are those in which programs send each other something.
 func DataScenarios(size int) []Scenario {
 	base := Scenario{
-		Size: size, Growth: 100, Network: lan, Settle: 10 * time.Second, Calm: 15 * time.Second,
+		Size: size, Growth: 100, Warm: size >= large, Network: lan, Settle: 10 * time.Second, Calm: 15 * time.Second,
 		Traffic: Traffic{
 			For: 24 * time.Second, Rate: 10, Turnover: 3 * time.Second,
 			Slow: 0.05, Handler: 10 * time.Millisecond, Timeout: 2 * time.Second,

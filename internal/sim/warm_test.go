@@ -1,0 +1,17 @@
+package sim
+
+import "testing"
+
+// A large network is ideal soon after it has started warm, and as it would be had it
+// grown.
+func TestANetworkThatStartsWarmIsWhole(t *testing.T) {
+	s := find(t, "static", 60)
+	s.Warm, s.Settle, s.Calm = true, 5e9, 1e9
+	r := Run(s, 1, nil)
+	if !r.OK() {
+		t.Error(r.Violations)
+	}
+	if late := r.Figure("last node active"); late > 2 {
+		t.Errorf("the last node is active after %v s", late)
+	}
+}
