@@ -1,12 +1,15 @@
 package sim
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 // A large network is ideal soon after it has started warm, and as it would be had it
 // grown.
 func TestANetworkThatStartsWarmIsWhole(t *testing.T) {
 	s := find(t, "static", 60)
-	s.Warm, s.Settle, s.Calm = true, 5e9, 1e9
+	s.Warm, s.Settle, s.Calm = true, 5*time.Second, time.Second
 	r := Run(s, 1, nil)
 	if !r.OK() {
 		t.Error(r.Violations)
