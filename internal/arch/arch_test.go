@@ -37,8 +37,8 @@ var lines = [][]string{
 	4: {"internal/directory", "internal/multicast"},
 	5: {"internal/core"},
 	6: {"internal/messaging", "internal/tunnel"},
-	7: {"internal/relay", "internal/splice", "internal/admin", "internal/sim"},
-	8: {"node", "internal/hosts"},
+	7: {"internal/relay", "internal/splice", "internal/admin"},
+	8: {"node", "internal/sim", "internal/hosts"},
 	9: {"cmd/iris", "internal/measure", "internal/chaos"},
 }
 

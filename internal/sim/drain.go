@@ -51,14 +51,16 @@ func (n *node) end() {
 			p.close()
 		}
 	}
-	n.turn(func(now time.Time, m *machine) { m.depart(now) })
-	w := n.w
-	w.after(drainPause, func() {
-		w.closeAll(n)
-		w.after(closeLimit, func() {
-			if n.alive {
-				n.kill(false)
-			}
+	n.closeTunnels(func() {
+		n.turn(func(now time.Time, m *machine) { m.depart(now) })
+		w := n.w
+		w.after(drainPause, func() {
+			w.closeAll(n)
+			w.after(closeLimit, func() {
+				if n.alive {
+					n.kill(false)
+				}
+			})
 		})
 	})
 }

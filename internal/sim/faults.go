@@ -49,6 +49,7 @@ func (w *world) strike(f Fault) {
 		w.cutPairs(f)
 		w.after(f.For, w.mend)
 	case Reset:
+		w.resetPipes(f.Share)
 		for range f.Count + int(math.Ceil(f.Share*float64(len(w.links)))) {
 			if len(w.links) > 0 {
 				w.links[w.rng.IntN(len(w.links))].reset()
@@ -86,6 +87,9 @@ func (w *world) mend() {
 	clear(w.cut)
 	for _, l := range append([]*link(nil), w.links...) {
 		l.resume()
+	}
+	for _, p := range w.pipes {
+		p.resume()
 	}
 }
 

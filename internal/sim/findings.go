@@ -39,7 +39,8 @@ type findings struct {
 	victims []*victim
 	flaps   int // deaths of nodes that were not dead
 
-	delivered int // messages that were published, to the first program of a node
+	tunnelled uint64 // octets that came through tunnels
+	delivered int    // messages that were published, to the first program of a node
 }
 
 // lookups count what became of questions for owners.

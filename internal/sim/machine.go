@@ -8,6 +8,7 @@ import (
 	"github.com/project-iris/iris/internal/overlay"
 	"github.com/project-iris/iris/internal/queue"
 	"github.com/project-iris/iris/internal/ring"
+	"github.com/project-iris/iris/internal/tunnel"
 	"github.com/project-iris/iris/internal/wheel"
 	"github.com/project-iris/iris/internal/wire"
 )
@@ -28,6 +29,7 @@ type machine struct {
 	*overlay.Overlay
 	messaging.Loop // without a Plane: no programs
 	batch          queue.Batch
+	tunnels        tunnel.Stats
 	woken          bool // the data plane has something to say to the control plane
 }
 
@@ -103,15 +105,16 @@ func (m *machine) next(now time.Time) time.Time {
 }
 
 // settle has the planes do what each wants of the other. What Out holds then is to
-// be carried out.
-func (m *machine) settle(now time.Time) {
+// be carried out, and so is what it returns, about tunnels.
+func (m *machine) settle(now time.Time) (rest []core.Data) {
 	if m.Plane == nil {
-		return
+		return nil
 	}
 	m.woken = false
 	m.Loop.Settle(now, &m.batch)
-	m.Loop.Data(now, &m.batch)
+	rest = m.Loop.Data(now, &m.batch)
 	m.batch.Flush()
+	return rest
 }
 
 // receive takes a control frame from a linked node.

@@ -37,6 +37,7 @@ type node struct {
 	seeds   []*node
 	names   names
 	programs
+	rivals
 }
 
 // addr returns where a node is dialled: its index says who it is.
@@ -90,7 +91,11 @@ func (n *node) run(f func()) {
 // carryOut does what the machine puts out.
 func (n *node) carryOut() {
 	m := n.m
-	m.settle(n.clock())
+	for _, d := range m.settle(n.clock()) {
+		if ask, ok := d.Msg.(wire.DialBack); ok {
+			n.dialBack(d.From, ask.Tunnel)
+		}
+	}
 	for _, s := range m.Out.Send {
 		f := &frame{s.Origin, s.Target, s.Hops, s.Msg}
 		if f.isRouted() {
@@ -182,6 +187,7 @@ func (n *node) thaw() {
 func (n *node) kill(host bool) {
 	n.alive, n.refuses = false, !host
 	n.backlog = nil
+	n.loseTunnels()
 	if !host {
 		n.w.closeAll(n)
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/project-iris/iris/internal/core"
 	"github.com/project-iris/iris/internal/messaging"
 	"github.com/project-iris/iris/internal/queue"
+	"github.com/project-iris/iris/internal/tunnel"
 )
 
 // mostServed is how many requests a program takes before it has answered some.
@@ -24,20 +25,28 @@ type program struct {
 	serving  int
 	passes   bool // it is planned
 	sealed   bool
-	closed   bool
-	got      map[stream]uint64
+
+	tunnels   *tunnel.Table
+	mouths    map[uint64]*mouth
+	tunnelled uint64 // ids of them
+	unread    int    // octets of chunks that wait for it
+	wantsRoom bool   // it was handed more than it had room for
+	reads     bool   // it is planned
+	closed    bool
+	got       map[stream]uint64
 }
 
-// A request is one that a program has been handed.
+// A request is one that a program has been handed, or the offer of a tunnel.
 type request struct {
 	pos, id uint64
 	body    []byte
+	offer   bool
 }
 
 // attach gives a node one more program: a member of a cluster, unless that is
 // negative, and of the first topics.
 func (n *node) attach(cluster, topics int) *program {
-	p := &program{n: n, anchor: len(n.all) == 0, open: map[uint64]*call{}, got: map[stream]uint64{}}
+	p := &program{n: n, anchor: len(n.all) == 0, open: map[uint64]*call{}, got: map[stream]uint64{}, mouths: map[uint64]*mouth{}}
 	n.all = append(n.all, p)
 	n.turn(func(now time.Time, m *machine) {
 		name := ""
@@ -46,6 +55,7 @@ func (n *node) attach(cluster, topics int) *program {
 		}
 		p.conn = m.Plane.NewConn(name, p)
 		p.conn.Early = p.anchor
+		p.tunnels = tunnel.NewTable(p, m.Plane.Budget, &m.tunnels)
 		m.Plane.Register(p.conn)
 		if err := m.Core.Attach(now, p.conn.ID, name, &m.Out); err != nil {
 			n.w.violated(n, "a program is refused: %v", err)
@@ -55,6 +65,7 @@ func (n *node) attach(cluster, topics int) *program {
 		}
 	})
 	p.speak()
+	p.dig()
 	return p
 }
 
@@ -65,6 +76,7 @@ func (p *program) close() {
 	n.turn(func(now time.Time, m *machine) { m.Core.Detach(now, p.conn.ID, &m.Out) })
 	n.turn(func(now time.Time, m *machine) {
 		p.sealed = true
+		p.tunnels.Close(now, &m.batch, reasonLeft)
 		p.conn.Close(now, &m.batch)
 		m.Plane.Forget(p.conn)
 		p.closed = true
@@ -87,7 +99,7 @@ func (p *program) Request(b *queue.Batch, id uint64, body []byte, _, _ uint64) (
 	p.serving++
 	pos = p.position
 	p.position++
-	p.inbox = append(p.inbox, request{pos, id, append([]byte(nil), body...)})
+	p.inbox = append(p.inbox, request{pos: pos, id: id, body: append([]byte(nil), body...)})
 	b.Add(p)
 	return pos, nil
 }
@@ -95,6 +107,9 @@ func (p *program) Request(b *queue.Batch, id uint64, body []byte, _, _ uint64) (
 // Unstarted implements messaging.Sink.
 func (p *program) Unstarted(pos uint64) (body []byte, ok bool) {
 	for _, r := range p.inbox {
+		if r.pos == pos && r.offer {
+			return nil, true
+		}
 		if r.pos == pos {
 			p.n.w.call(r.body).held = false
 			return r.body, true
@@ -122,7 +137,11 @@ func (p *program) pass() {
 	inbox := p.inbox
 	p.inbox = nil
 	for _, r := range inbox {
-		p.serve(r)
+		if r.offer {
+			p.consider(r.id)
+		} else {
+			p.serve(r)
+		}
 	}
 }
 
@@ -151,7 +170,7 @@ func (p *program) serve(r request) {
 
 // Answer implements messaging.Sink.
 func (p *program) Answer(_ *queue.Batch, id uint64, out messaging.Outcome, body []byte) {
-	n, now := p.n, p.n.clock()
+	n := p.n
 	c := p.open[id]
 	switch {
 	case p.closed:
@@ -164,28 +183,34 @@ func (p *program) Answer(_ *queue.Batch, id uint64, out messaging.Outcome, body 
 	delete(p.open, id)
 	c.answered, c.out = true, out
 	n.w.trace.add(uint64(n.w.now), c.key, uint64(out))
+	if out == messaging.Replied && (c.begun == 0 || n.w.call(body) != c) {
+		n.w.violated(n, "M4: request %d has the reply to another", c.key)
+	}
+	p.checkAnswer("request", c.key, out, c.due)
+}
+
+// checkAnswer looks at how a request or build ended, and when.
+func (p *program) checkAnswer(what string, key uint64, out messaging.Outcome, due time.Time) {
+	n, now := p.n, p.n.clock()
 	switch out {
 	case messaging.Replied:
-		if c.begun == 0 || n.w.call(body) != c {
-			n.w.violated(n, "M4: request %d has the reply to another", c.key)
-		}
 	case messaging.TimedOut, messaging.Unreached, messaging.Busy:
-		if now.Before(c.due) {
-			n.w.violated(n, "M4: request %d ended %v early with outcome %d", c.key, c.due.Sub(now), out)
+		if now.Before(due) {
+			n.w.violated(n, "M4: %s %d ended %v early with outcome %d", what, key, due.Sub(now), out)
 		}
 	case messaging.Lost:
 		if !p.anchor {
-			n.w.violated(n, "M4: request %d of a program that is told at the deadline was lost before", c.key)
+			n.w.violated(n, "M4: %s %d of a program that is told at the deadline was lost before", what, key)
 		}
 	default:
-		n.w.violated(n, "M4: request %d ended with outcome %d", c.key, out)
+		n.w.violated(n, "M4: %s %d ended with outcome %d", what, key, out)
 	}
-	limit := c.due
+	limit := due
 	if n.thawed.After(limit) {
 		limit = n.thawed
 	}
 	if late := now.Sub(limit); late > grace {
-		n.w.violated(n, "M4: request %d was answered %v late", c.key, late)
+		n.w.violated(n, "M4: %s %d was answered %v late", what, key, late)
 	}
 }
 
@@ -227,12 +252,6 @@ func (p *program) deliver(k core.Kind, name string, body []byte) error {
 	}
 	return nil
 }
-
-// Offer implements messaging.Sink. Nobody builds tunnels here.
-func (p *program) Offer(*queue.Batch, uint64) (uint64, error) { return 0, queue.ErrFull }
-
-// Unbuilt implements messaging.Sink.
-func (p *program) Unbuilt(*queue.Batch, uint64, messaging.Outcome) {}
 
 // Fail implements messaging.Sink.
 func (p *program) Fail(reason string) { p.n.w.violated(p.n, "a program is thrown out: %s", reason) }

@@ -173,6 +173,9 @@ func (w *world) addTraffic(add func(name string, v float64, unit string)) {
 		unwritten += d.Unwritten.Load()
 		nacks += d.Nacks.Load()
 	}
+	if len(w.mouths) > 0 {
+		w.addTunnels(add)
+	}
 	add("requests", float64(len(w.calls)), "")
 	add("replied", float64(replied)/float64(len(w.calls)), "of all")
 	add("handed on", float64(retried), "requests")
@@ -182,4 +185,24 @@ func (w *world) addTraffic(add func(name string, v float64, unit string)) {
 	add("asked for again", float64(nacks), "times")
 	add("skipped", float64(skipped), "messages")
 	add("declared lost", float64(gaps), "messages")
+}
+
+func (w *world) addTunnels(add func(name string, v float64, unit string)) {
+	var built, opened, lost float64
+	for _, t := range w.mouths {
+		switch {
+		case t.builds && t.out == messaging.Replied && t.answered:
+			opened++
+			fallthrough
+		case t.builds:
+			built++
+		}
+		if t.reason == reasonLost {
+			lost++
+		}
+	}
+	add("tunnels built", built, "")
+	add("opened", opened/built, "of all")
+	add("lost", lost/2, "tunnels")
+	add("carried", float64(w.found.tunnelled)/1e6, "MB")
 }

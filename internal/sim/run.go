@@ -28,6 +28,7 @@ func Run(s Scenario, seed uint64, progress func(Progress)) Report {
 	w.checkQuiet()
 	w.checkFigures(calm)
 	w.checkTraffic()
+	w.checkTunnels()
 	return w.report(seed, calm)
 }
 

@@ -1,6 +1,9 @@
 package sim
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // A Scenario is what happens in a run, and what is looked at.
 type Scenario struct {
@@ -225,7 +228,7 @@ func DataScenarios(size int) []Scenario {
 
 // Find returns the scenario of that name.
 func Find(name string, size int) (Scenario, bool) {
-	for _, s := range append(Scenarios(size), DataScenarios(size)...) {
+	for _, s := range slices.Concat(Scenarios(size), DataScenarios(size), TunnelScenarios(size)) {
 		if s.Name == name {
 			return s, true
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -98,7 +99,7 @@ func TestProgressIsToldEverySecond(t *testing.T) {
 }
 
 // TestGates runs more than every change can wait for. IRIS_SIM names scenarios, or
-// all, or data for those with traffic, a size, and how many seeds:
+// all, data for those with traffic, or tunnels, a size, and how many seeds:
 //
 //	IRIS_SIM=kill-50,split:1000:3 go test ./internal/sim -run '^TestGates$' -v -timeout 0
 func TestGates(t *testing.T) {
@@ -108,9 +109,12 @@ func TestGates(t *testing.T) {
 	}
 	size, _ := strconv.Atoi(fields[1])
 	seeds, _ := strconv.Atoi(fields[2])
-	for _, s := range append(Scenarios(size), DataScenarios(size)...) {
+	for _, s := range slices.Concat(Scenarios(size), DataScenarios(size), TunnelScenarios(size)) {
 		whole := "all"
-		if s.Traffic.For > 0 {
+		switch {
+		case s.Traffic.Tunnels > 0:
+			whole = "tunnels"
+		case s.Traffic.For > 0:
 			whole = "data"
 		}
 		if fields[0] != whole && !strings.Contains(","+fields[0]+",", ","+s.Name+",") {

@@ -23,6 +23,11 @@ type Traffic struct {
 	Handler time.Duration
 	Timeout time.Duration // of requests, at most
 
+	// Tunnels is how many tunnels a second each program builds, and Octets how many
+	// octets go through one in the mean, each way.
+	Tunnels float64
+	Octets  int
+
 	// Sever is the share of frames that lose their link while they are under way.
 	Sever float64
 
@@ -82,6 +87,8 @@ type call struct {
 }
 
 func (n *node) populate() {
+	n.agreed = map[[16]byte]*agreement{}
+	n.m.Plane.Accepted, n.m.Plane.NoTunnel = n.accepted, n.refusesTunnel
 	n.sent, n.got = map[stream]uint64{}, map[stream]uint64{}
 	n.attach(n.index%clusters, topics)
 	n.attach(-1, 0)
@@ -176,18 +183,23 @@ func parseNumber(b []byte) (s stream, number uint64) {
 
 func (p *program) ask(now time.Time, m *machine, cluster int) {
 	w := p.n.w
-	timeout := w.Traffic.Timeout/time.Millisecond - time.Duration(w.jitter(w.Traffic.Timeout)/time.Millisecond)
-	if w.Traffic.Lossless {
-		timeout = w.Traffic.Timeout / time.Millisecond
-	}
-	timeout = max(timeout, 1)
-	c := &call{key: uint64(len(w.calls)), from: p, due: now.Add(timeout * time.Millisecond)}
+	timeout := w.timeout()
+	c := &call{key: uint64(len(w.calls)), from: p, due: now.Add(timeout)}
 	w.calls = append(w.calls, c)
 	id := p.asked
 	p.asked++
 	p.open[id] = c
 	body := binary.BigEndian.AppendUint64(nil, c.key)
-	p.conn.Request(now, &m.batch, id, fmt.Appendf(nil, "cluster-%d", cluster), body, uint64(timeout))
+	p.conn.Request(now, &m.batch, id, fmt.Appendf(nil, "cluster-%d", cluster), body, uint64(timeout/time.Millisecond))
+}
+
+// timeout returns that of a request or build.
+func (w *world) timeout() time.Duration {
+	if w.Traffic.Lossless {
+		return w.Traffic.Timeout
+	}
+	t := w.Traffic.Timeout - w.jitter(w.Traffic.Timeout)/time.Millisecond*time.Millisecond
+	return max(t, time.Millisecond)
 }
 
 // call returns the request with a body.

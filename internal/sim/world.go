@@ -33,6 +33,8 @@ type world struct {
 
 	begin, cease instant // of traffic
 	calls        []*call // all there ever were
+	mouths       []*mouth
+	pipes        []*pipe // those that there are
 }
 
 func newWorld(s Scenario, seed uint64) *world {

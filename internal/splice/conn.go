@@ -3,6 +3,7 @@ package splice
 import (
 	"context"
 	"errors"
+	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -101,7 +102,7 @@ func (h *half) count(err error) {
 		s.Log.Warn("a node broke the protocol of tunnels: update the older of the two", "peer", h.peer, "error", err)
 	case h.limited.Load():
 		s.Stats.Limit.Add(1)
-	case h.Over() || s.ctx.Err() != nil:
+	case h.Over() || h.Told() && err == io.EOF || s.ctx.Err() != nil: // an end in order tells that the rest is not wanted
 		s.Stats.Orderly.Add(1)
 	default:
 		s.Stats.Lost.Add(1)

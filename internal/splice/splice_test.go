@@ -64,6 +64,27 @@ func TestCloseOvertakesData(t *testing.T) {
 	})
 }
 
+// A program that is still owed data of one that has closed, and closes too, ends the
+// tunnel in order.
+func TestBothCloseBeforeAllIsTaken(t *testing.T) {
+	bubble(t, func(t *testing.T, a, b *node) {
+		y, id := b.accept(a)
+		x := a.initiate(b, id)
+		go y.send(bytes.Repeat([]byte("x"), 2*tunnel.Window))
+		synctest.Wait()
+		y.close()
+		synctest.Wait()
+		x.close()
+		x.wantClosed("")
+		y.wantClosed("")
+		for _, n := range []*node{a, b} {
+			if n.Stats.Orderly.Load() != 1 || n.Stats.Lost.Load() != 0 || n.Open() != 0 {
+				t.Errorf("%d orderly ends are counted, %d lost connections", n.Stats.Orderly.Load(), n.Stats.Lost.Load())
+			}
+		}
+	})
+}
+
 func TestAcceptorThatDoesNotWantTheTunnel(t *testing.T) {
 	bubble(t, func(t *testing.T, a, b *node) {
 		y, id := b.accept(a)

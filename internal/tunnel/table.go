@@ -1,6 +1,8 @@
 package tunnel
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -69,11 +71,12 @@ func (t *Table) Close(now time.Time, b *queue.Batch, reason string) {
 	t.mu.Lock()
 	t.sealed = true
 	ends := make([]*End, 0, len(t.ends))
-	for _, e := range t.ends { //iris:unordered tunnels do not depend on each other
+	for _, e := range t.ends { //iris:unordered sorted below
 		if e != nil {
 			ends = append(ends, e)
 		}
 	}
+	slices.SortFunc(ends, func(a, b *End) int { return cmp.Compare(a.id, b.id) }) // two runs of a simulation are alike
 	t.budget.Give(endCost * len(t.ends))
 	t.ends = nil
 	t.mu.Unlock()
