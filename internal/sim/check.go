@@ -78,9 +78,12 @@ func (w *world) look() {
 	w.checkAgreement(owners)
 	w.measureOverlap(owners)
 	if len(owners) > 0 {
-		for range lookupsPerLook {
+		for range max(w.Lookups, lookupsPerLook) {
 			w.lookup(owners)
 		}
+	}
+	if w.now >= w.quiet && !w.namesAreRight() {
+		w.found.namesWrong = w.now
 	}
 	if !w.isIdeal(owners) {
 		w.found.notIdeal = w.now
@@ -173,24 +176,40 @@ func (w *world) lookup(active []*node) {
 	from, key := active[w.rng.IntN(len(active))], w.key()
 	found := &w.found.lookups
 	found.all++
-	to := from.m.Owner(key)
-	hops, ok := w.route(from, to)
-	for range maxRedirects {
-		if !ok || w.byID[to].m.Owner(key) == to {
-			break
-		}
-		found.redirected++
-		to = w.byID[to].m.Owner(key)
-		hops, ok = w.route(from, to)
-	}
+	to, hops, redirects, ok := w.seekOwner(from, key)
+	found.redirected += redirects
 	switch {
 	case !ok:
 		found.lost++
+		w.after(askAgain, func() {
+			if _, _, _, ok := w.seekOwner(from, key); !ok && from.alive && !from.frozen {
+				found.lostAgain++
+			}
+		})
 	case w.byID[to] != ownerAmong(active, key):
 		found.wrong++
 	default:
 		found.hops.add(float64(hops))
 	}
+}
+
+// seekOwner follows a question from a node to who takes itself for the owner of key.
+func (w *world) seekOwner(from *node, key ring.ID) (to ring.ID, hops, redirects int, ok bool) {
+	to = from.m.Owner(key)
+	if to.IsZero() {
+		return to, 0, 0, false
+	}
+	hops, ok = w.route(from, to)
+	for range maxRedirects {
+		next := w.byID[to].m.Owner(key)
+		if !ok || next == to || next.IsZero() {
+			break
+		}
+		redirects++
+		to = next
+		hops, ok = w.route(from, to)
+	}
+	return to, hops, redirects, ok
 }
 
 // route follows the next hops to a node.

@@ -33,6 +33,7 @@ func (w *world) strike(f Fault) {
 	case Freeze:
 		for _, v := range w.sample(n) {
 			w.found.victim(w, v)
+			w.found.faults++
 			v.freeze(f.For)
 		}
 	case Split:
@@ -66,6 +67,7 @@ func (w *world) cutPairs(f Fault) {
 	all := len(w.alive) * (len(w.alive) - 1) / 2
 	for range max(1, f.Count+int(math.Round(f.Share*float64(all)))) {
 		pair := w.sample2()
+		w.found.faults++
 		w.cut[[2]int{pair[0].index, pair[1].index}] = true
 		if f.Kind == Deaf {
 			w.cut[[2]int{pair[1].index, pair[0].index}] = true

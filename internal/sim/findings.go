@@ -16,6 +16,8 @@ const (
 	maxRedirects   = 4
 	budget         = overlay.DefaultBudget
 	drain          = time.Second // of a node that is stopped
+	askAgain       = time.Second // after a question that got nowhere
+	longPause      = 3100 * time.Millisecond
 )
 
 // findings are what a run brought to light.
@@ -32,10 +34,13 @@ type findings struct {
 	worstOverlap time.Duration
 
 	lookups    lookups
+	stale      sample  // seconds until a node knew what had happened to another
+	namesWrong instant // when a directory last was not what the members are
 	toldOf     sample  // seconds until a watcher knew of a new member
 	notIdeal   instant // when the ring last was not ideal
 	lastActive instant // when the last node became Active
 
+	faults  int // pauses, and pairs that were cut
 	victims []*victim
 	flaps   int // deaths of nodes that were not dead
 
@@ -46,6 +51,7 @@ type findings struct {
 // lookups count what became of questions for owners.
 type lookups struct {
 	all, lost, wrong, redirected int
+	lostAgain                    int // of the lost, asked once more
 	hops                         sample
 }
 
@@ -70,21 +76,35 @@ func (f *findings) lastGone(w *world, n *node, id ring.ID) {
 	switch {
 	case i >= 0:
 		f.victims[i].gone = append(f.victims[i].gone, w.now-f.victims[i].at)
+		f.stale.add((w.now - f.victims[i].at).Seconds())
 	case gone.alive && gone.m.State() != wire.InLeaving:
 		f.flaps++
 	}
 }
 
 func (f *findings) activated(w *world, n *node) {
-	if isActive(n) {
-		f.lastActive = w.now
+	if !isActive(n) {
+		return
+	}
+	f.lastActive = w.now
+	if n.active == 0 {
+		n.active = w.now
 	}
 }
 
-// counters count messages: those of the ring, of the view, and of the directory.
+// changed notes how long it took n to hear that another node is there, or leaves.
+// What was so before n itself was there is not news.
+func (f *findings) changed(w *world, n *node, since instant) {
+	if since > n.active && n.active > 0 && since > w.started {
+		f.stale.add((w.now - since).Seconds())
+	}
+}
+
+// counters count messages: those of the ring, of the view, and of the directory, and
+// of these the digests.
 type counters struct {
-	since             instant
-	ring, view, names traffic
+	since                      instant
+	ring, view, names, digests traffic
 }
 
 type traffic struct{ messages, octets uint64 }
@@ -97,8 +117,15 @@ func (c *counters) message(t wire.Type, size int) {
 	case t >= wire.TypeAnnounce:
 		of = &c.names
 	}
-	of.messages++
-	of.octets += uint64(size)
+	of.add(size)
+	if t == wire.TypeDigestDir {
+		c.digests.add(size)
+	}
+}
+
+func (t *traffic) add(size int) {
+	t.messages++
+	t.octets += uint64(size)
 }
 
 // A sample is figures of one kind.

@@ -57,7 +57,7 @@ func Gates(reduced bool) []Gate {
 		}
 		return all
 	}
-	k := []int{1000}
+	k, few := []int{1000}, []int{3, 10, 100, 1000}
 	gate := func(name, text string, all ...[]Trial) Gate {
 		g := Gate{Name: name, Text: text}
 		for _, t := range all {
@@ -78,6 +78,30 @@ func Gates(reduced bool) []Gate {
 			trials("kill-50", 40, 10, k, most("ring ideal", 6)),
 			trials("kill-80", 40, 10, k, most("ring ideal", 10)),
 			trials("kill-90", 40, 10, k, most("ring ideal", 15))),
+		gate("9b", "one node dies, or stands still, and nothing tells the others",
+			trials("kill-1", 10, 10, few, most("dead to the first p99", 2), most("dead to all max", 3)),
+			trials("crash-1", 10, 10, few, most("dead to the first p99", 2), most("dead to all max", 3)),
+			trials("freeze-1", 10, 10, few, most("dead to the first p99", 2), most("dead to all max", 3))),
+		gate("10", "the network falls apart, and is whole again",
+			trials("split", 20, 3, k, most("ring ideal", 5), most("directories right", 10)),
+			trials("split-1", 20, 3, k, most("ring ideal", 5), most("directories right", 10)),
+			trials("thirds", 20, 3, k, most("ring ideal", 5), most("directories right", 10)),
+			trials("split-hour", 6, 1, k, most("ring ideal", 60), most("directories right", 65))),
+		gate("11", "pairs that do not hear each other, and nodes that stand still",
+			trials("deaf-pairs", 20, 3, k, most("lookups wrong", 1e-3), most("found dead wrongly per fault", 1)),
+			trials("one-way", 20, 3, k, most("lookups wrong", 1e-3), most("found dead wrongly per fault", 1)),
+			trials("freeze", 20, 3, k, most("lookups wrong", 1e-3), most("found dead wrongly per fault", 1))),
+		gate("4", "what it costs to keep the ring and the view",
+			trials("churn-1h", 20, 3, k, most("control", 3), most("control octets", 1000), most("view events octets", 400), most("digests", 1)),
+			trials("churn-5m", 20, 3, k, most("control", 6), most("view events octets", 4000), most("digests", 1))),
+		gate("17", "how old the view is",
+			trials("churn-5m", 20, 3, k, most("news known p99", 3), most("lookups redirected", 1e-2), most("view events octets", 8000))),
+		gate("5", "lookups while nodes live for an hour",
+			trials("churn-1h", 20, 3, k, most("lookups wrong", 1e-5), most("lookups lost", 2e-4))),
+		gate("6", "lookups while nodes live for five minutes",
+			trials("churn-5m", 20, 3, k, most("lookups wrong", 1e-4), most("lookups lost", 1e-3), most("lookups lost twice", 1e-5))),
+		gate("7", "lookups while nodes live for a minute",
+			trials("churn-1m", 20, 3, k, most("lookups lost", 4e-3))),
 	}
 }
 

@@ -74,6 +74,30 @@ func (w *world) moveSome() {
 	w.after(time.Duration(w.rng.ExpFloat64()/w.Moves*float64(time.Second)), w.moveSome)
 }
 
+// namesAreRight reports whether every node knows the members there are of the cluster
+// it uses, and no others.
+func (w *world) namesAreRight() bool {
+	members := map[string]int{}
+	for _, n := range w.alive {
+		members[n.names.member]++
+	}
+	for _, n := range w.alive {
+		want := members[n.names.using]
+		if n.names.member == n.names.using {
+			want--
+		}
+		if n.names.using != "" && len(n.names.known) != want {
+			return false
+		}
+		for id := range n.names.known { //iris:unordered all of them
+			if w.byID[id].names.member != n.names.using || !w.byID[id].alive {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // checkNames looks whether a node knows the members there are of the cluster it
 // uses, and no others.
 func (w *world) checkNames(n *node) {

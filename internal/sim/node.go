@@ -28,12 +28,15 @@ type node struct {
 	alive   bool
 	refuses bool // its host answers for it once it is dead
 	frozen  bool
+	paused  bool              // it stood still for so long that it must join again
 	backlog []func()          // what happens to a frozen process when it goes on
 	group   int               // nodes of different groups do not reach each other
 	links   map[*node]*link   // open ones
 	told    map[ring.ID]*link // those the machine believes in
 	dials   map[*node]bool
 	planned instant // when its next turn is, in the queue
+	active  instant // since when it is, or was
+	stopped instant // when it was told to end
 	seeds   []*node
 	names   names
 	programs
@@ -68,6 +71,10 @@ func (n *node) turn(f func(now time.Time, m *machine)) {
 		return
 	}
 	f(n.clock(), n.m)
+	if n.paused && isActive(n) {
+		n.w.violated(n, "it stood still for long, and owns keys before it has joined again")
+	}
+	n.paused = false
 	n.carryOut()
 	for n.m.woken {
 		n.carryOut()
@@ -162,7 +169,7 @@ func advance(now time.Time, m *machine) { m.advance(now) }
 
 // freeze stops the process for a while: its host goes on.
 func (n *node) freeze(d time.Duration) {
-	n.frozen = true
+	n.frozen, n.paused = true, d > longPause
 	n.w.after(d, n.thaw)
 }
 

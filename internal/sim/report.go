@@ -82,8 +82,12 @@ func (w *world) checkFigures(calm instant) {
 	}
 	if w.Gone > 0 {
 		for _, v := range w.found.victims {
-			if len(v.gone) < len(w.alive) || v.gone[len(v.gone)-1] > w.Gone {
-				w.violated(v.n, "%d of %d nodes found it dead, the last after %v", len(v.gone), len(w.alive), v.gone)
+			others := len(w.alive)
+			if v.n.alive {
+				others--
+			}
+			if len(v.gone) < others || v.gone[len(v.gone)-1] > w.Gone {
+				w.violated(v.n, "%d of %d nodes found it dead, the last after %v", len(v.gone), others, v.gone)
 			}
 		}
 	}
@@ -111,6 +115,7 @@ func (w *world) report(seed uint64, calm instant) Report {
 	if n := float64(l.all); n > 0 {
 		add("lookups wrong", float64(l.wrong)/n, "of all")
 		add("lookups lost", float64(l.lost)/n, "of all")
+		add("lookups lost twice", float64(l.lostAgain)/n, "of all")
 		add("lookups redirected", float64(l.redirected)/n, "of all")
 	}
 	var pinned, links sample
@@ -130,12 +135,20 @@ func (w *world) report(seed uint64, calm instant) Report {
 		add(c.name, float64(c.messages)/nodeSeconds, "msg/s/node")
 		add(c.name+" octets", float64(c.octets)/nodeSeconds, "B/s/node")
 	}
+	add("digests", float64(w.count.digests.messages)/nodeSeconds, "msg/s/node")
 	add("member known p50", f.toldOf.quantile(0.5), "s")
 	add("member known p99", f.toldOf.quantile(0.99), "s")
 	add("overlap worst", f.worstOverlap.Seconds(), "s")
 	add("overlap", f.overlap.Seconds()/sampledKeys, "s/key")
 	add("last node active", (f.lastActive - w.started).Seconds(), "s after its start")
 	add("ring ideal", max(0, (f.notIdeal-calm).Seconds()), "s after the last fault")
+	if w.Names > 0 {
+		add("directories right", max(0, (f.namesWrong-calm).Seconds()), "s after the last fault")
+	}
+	if len(f.stale.values) > 0 {
+		add("news known p50", f.stale.quantile(0.5), "s")
+		add("news known p99", f.stale.quantile(0.99), "s")
+	}
 	var first, last sample
 	for _, v := range f.victims {
 		if len(v.gone) > 0 {
@@ -151,7 +164,11 @@ func (w *world) report(seed uint64, calm instant) Report {
 	if len(w.calls) > 0 {
 		w.addTraffic(add)
 	}
-	add("found dead wrongly", float64(f.flaps)/float64(len(w.alive)), "by all")
+	wrongly := float64(f.flaps) / float64(len(w.alive))
+	add("found dead wrongly", wrongly, "by all")
+	if f.faults > 0 {
+		add("found dead wrongly per fault", wrongly/float64(f.faults), "by all")
+	}
 	add("detours", float64(f.detours), "")
 	return r
 }

@@ -41,6 +41,8 @@ type Scenario struct {
 	// Gone is within what time every node must know of those that died; 0: not
 	// looked at.
 	Gone time.Duration
+	// Lookups is how many there are in 100 ms; 0: a hundred.
+	Lookups int
 	// Wrong is what share of lookups may end at a node that is not the owner, and
 	// Lost what share may get nowhere.
 	Wrong, Lost float64
@@ -137,6 +139,10 @@ func Scenarios(size int) []Scenario {
 			faults(Fault{Kind: Crash, Count: 1})(s)
 			s.Gone = 3 * time.Second
 		}),
+		with("freeze-1", "one process stands still for 8 s", func(s *Scenario) {
+			faults(Fault{Kind: Freeze, Count: 1, For: 8 * time.Second})(s)
+			s.Gone = 3 * time.Second
+		}),
 		with("freeze", "some processes stand still for 2 to 10 s", faults(
 			Fault{Kind: Freeze, Count: 1, For: 2 * time.Second},
 			Fault{Kind: Freeze, Count: 1, At: 5 * time.Second, For: 5 * time.Second},
@@ -160,6 +166,9 @@ func Scenarios(size int) []Scenario {
 func churn(session time.Duration, wrong, lost float64) func(*Scenario) {
 	return func(s *Scenario) {
 		s.Session, s.Churn, s.Wrong, s.Lost, s.Skew = session, time.Minute, wrong, lost, time.Minute
+		if s.Size >= large {
+			s.Lookups = 1500 // a million in all
+		}
 	}
 }
 

@@ -116,6 +116,7 @@ func (w *world) removed(n *node) {
 
 // stop ends a node the polite way.
 func (w *world) stop(n *node) {
+	n.stopped = w.now
 	if w.Traffic.For > 0 {
 		n.drain()
 		return
@@ -167,6 +168,10 @@ func (w *world) news(n *node, news overlay.News) {
 	switch news.Kind {
 	case overlay.NodeGone:
 		w.found.lastGone(w, n, news.ID)
+	case overlay.NodeJoined:
+		w.found.changed(w, n, w.byID[news.ID].active)
+	case overlay.NodeLeaving:
+		w.found.changed(w, n, w.byID[news.ID].stopped)
 	case overlay.StateChanged:
 		w.found.activated(w, n)
 	}
