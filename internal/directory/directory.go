@@ -38,6 +38,7 @@ const (
 	stranger     = 3 * time.Second  // how long one that is not known may have members
 	maxGone      = 64               // member nodes that may yet object to their death
 	maxLists     = 100_000          // that are kept for others
+	maxLeft      = 1 << 15          // names without members any more that are remembered
 	maxNodes     = 8192             // in one list, tombstones included
 	maxStrangers = 1024
 )
@@ -99,7 +100,8 @@ type Change struct {
 type Stats struct {
 	Redirects, RedirectLimits, Incomplete, WatchersDropped, Unwanted, Mismatches uint64
 
-	Full uint64 // names, or nodes of one, that there was no room for
+	Full      uint64 // names, or nodes of one, that there was no room for
+	Forgotten uint64 // names that this node has left, forgotten before their time
 }
 
 // A Directory is one node's part of it. Not safe for concurrent use; times must not
@@ -113,6 +115,7 @@ type Directory struct {
 	seq  uint64 // of announcements
 
 	local   map[wire.Name]*local // what this node announces
+	left    []leaving            // those of it without members any more, in order
 	lists   map[wire.Name]*list  // what others announced to this node
 	watched map[wire.Name]*watch // what this node wants to know
 	checks  map[ring.ID]*check   // by root
@@ -314,15 +317,13 @@ func (d *Directory) Mourned(now time.Time, out *Output) {
 
 // sweep forgets what is of no use any more.
 func (d *Directory) sweep(now time.Time) {
+	for len(d.left) > 0 && now.Sub(d.left[0].at) >= tombstone {
+		d.forgetLeft()
+	}
 	if now.Sub(d.swept) < tombstone {
 		return
 	}
 	d.swept = now
-	for name, l := range d.local { //iris:unordered each by itself
-		if l.members == 0 && now.Sub(l.gone) >= tombstone {
-			delete(d.local, name)
-		}
-	}
 	for name, l := range d.lists { //iris:unordered each by itself
 		for id, e := range l.entries { //iris:unordered each by itself
 			if e.Members == 0 && now.Sub(e.gone) >= tombstone {

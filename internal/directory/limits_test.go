@@ -224,3 +224,51 @@ func TestManyLongListsAreToldInTurn(t *testing.T) {
 		}
 	}
 }
+
+// A program that subscribes to and leaves ever new names does not make its node remember
+// more than it may, also if nobody acknowledges what it says of them.
+func TestNamesThatWereLeftAreLimited(t *testing.T) {
+	b := newBench(t, 9, 1)
+	for i := range 2 * maxLeft {
+		b.d.SetLocal(b.now, topic(i), 1, 4, &b.out)
+		b.d.SetLocal(b.now, topic(i), 0, 4, &b.out)
+		if i%1000 == 0 {
+			b.pass(10 * time.Millisecond)
+			b.out.Reset()
+		}
+	}
+	b.d.SetLocal(b.now, name, 1, 4, &b.out)
+	b.pass(2 * mostPatience)
+	b.out.Reset()
+	if n := len(b.d.local); n != maxLeft+1 || b.d.Stats.Forgotten != maxLeft {
+		t.Errorf("%d names are remembered, %d forgotten early; want %d and %d", n, b.d.Stats.Forgotten, maxLeft+1, maxLeft)
+	}
+	if n := len(b.d.unacknowledged); n > 2*maxLeft+1 || n != len(b.d.repeating.heap) {
+		t.Errorf("%d announcements are repeated, of %d names", n, maxLeft+1)
+	}
+	b.pass(tombstone + 2*mostPatience)
+	if len(b.d.local) != 1 || len(b.d.unacknowledged) != 1 {
+		t.Errorf("%d names are remembered and %d announcements repeated for ever", len(b.d.local), len(b.d.unacknowledged))
+	}
+}
+
+// A name of this node's that it is the root of itself, and has no room for, is known once
+// there is room, as one of another node's would be.
+func TestOwnNameIsKnownOnceThereIsRoom(t *testing.T) {
+	b := newBench(t, 1)
+	b.others[id(2)] = wire.Joining
+	for i := range maxLists {
+		b.hear(2, wire.Resolve{Query: 1, Names: []wire.Held{{Name: topic(i)}}})
+	}
+	b.d.SetLocal(b.now, other, 1, 4, &b.out)
+	b.take()
+	b.pass(3 * tombstone)
+	b.take()
+	b.hear(2, wire.Resolve{Query: 1, Names: []wire.Held{{Name: other}}})
+	if _, m := one[wire.Members](b); len(m.Entries) != 1 || m.Entries[0].Node != id(1) {
+		t.Errorf("told %v", m)
+	}
+	if !b.d.Settled() {
+		t.Error("it is announced on")
+	}
+}

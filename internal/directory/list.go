@@ -230,7 +230,7 @@ func (d *Directory) announced(now time.Time, from ring.ID, m wire.Announce, out 
 		}
 		all = d.include(now, r.Name, wire.Entry{Node: from, Members: r.Members, Workers: r.Workers, Seq: m.Seq}) && all
 	}
-	if from != d.self && all {
+	if all {
 		d.send(now, from, answer, out)
 	}
 	d.push(now, out)

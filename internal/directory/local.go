@@ -15,6 +15,12 @@ type local struct {
 	gone             time.Time // since when there are no members
 }
 
+// A leaving is a name that this node had the last member of at a time.
+type leaving struct {
+	name wire.Name
+	at   time.Time
+}
+
 // A pending is an announcement that was not acknowledged.
 type pending struct {
 	due   // when it is sent again
@@ -44,8 +50,29 @@ func (d *Directory) SetLocal(now time.Time, name wire.Name, members, workers int
 			d.announce(now, to, []wire.Name{name}, out)
 		}
 	}
-	if l.gone = (time.Time{}); members == 0 {
-		l.gone = now // who becomes a keeper later must hear of that too
+	if members == 0 {
+		d.leave(now, name, l)
+	}
+}
+
+// leave remembers for a while that there are no members of a name any more: who becomes
+// a keeper later must hear of that too. If there are too many such names the oldest are
+// forgotten; a digest makes up for what a keeper then does not hear.
+func (d *Directory) leave(now time.Time, name wire.Name, l *local) {
+	l.gone = now
+	d.left = append(d.left, leaving{name, now})
+	for len(d.left) > maxLeft {
+		d.Stats.Forgotten++
+		d.forgetLeft()
+	}
+}
+
+// forgetLeft forgets the oldest name that was left, unless it has members again.
+func (d *Directory) forgetLeft() {
+	name, at := d.left[0].name, d.left[0].at
+	d.left = d.left[1:]
+	if l := d.local[name]; l != nil && l.members == 0 && l.gone.Equal(at) {
+		delete(d.local, name)
 	}
 }
 
@@ -60,10 +87,10 @@ func (d *Directory) Again(now time.Time, out *Output, ids ...ring.ID) {
 
 // Withdraw announces that this node has no members of any name any more.
 func (d *Directory) Withdraw(now time.Time, out *Output) {
-	for _, l := range d.local { //iris:unordered each by itself
-		if l.members > 0 {
-			*l = local{gone: now}
-		}
+	for _, name := range those(d.local, func(_ wire.Name, l *local) bool { return l.members > 0 }) {
+		l := d.local[name]
+		*l = local{}
+		d.leave(now, name, l)
 	}
 	d.announceAll(now, out)
 }
@@ -126,10 +153,8 @@ func (d *Directory) transmit(now time.Time, p *pending, out *Output) {
 	delete(d.unacknowledged, p.seq)
 	d.seq++
 	p.seq = d.seq
-	if p.to != d.self {
-		d.unacknowledged[p.seq] = p
-		d.repeating.set(p, now.Add(p.pause))
-	}
+	d.unacknowledged[p.seq] = p
+	d.repeating.set(p, now.Add(p.pause))
 	m := wire.Announce{Seq: d.seq}
 	for _, name := range p.names {
 		r := wire.Registration{Name: name}
@@ -164,6 +189,10 @@ func (d *Directory) acknowledged(now time.Time, from ring.ID, m wire.Announced) 
 // repeat sends again what was not acknowledged.
 func (d *Directory) repeat(now time.Time, out *Output) {
 	for p, ok := d.repeating.pop(now); ok; p, ok = d.repeating.pop(now) {
+		if p.names = slices.DeleteFunc(p.names, func(n wire.Name) bool { return d.local[n] == nil }); len(p.names) == 0 {
+			d.done(p) // nobody remembers any more
+			continue
+		}
 		p.pause = min(2*p.pause, mostPatience)
 		d.transmit(now, p, out)
 	}

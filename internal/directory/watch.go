@@ -240,12 +240,13 @@ func (d *Directory) askReplicas(w *watch, out *Output) {
 	}
 }
 
-// add takes entries in.
+// add takes entries in. The numbers of a node's announcements to root and replicas
+// differ, so where they say other things a root that knows all is believed.
 func (w *watch) add(m wire.Members, self ring.ID, out *Output) {
 	for _, e := range m.Entries {
 		old, had := w.members[e.Node]
 		switch {
-		case e.Node == self, e.Node.IsZero(), had && e.Seq < old.Seq:
+		case e.Node == self, e.Node.IsZero(), m.Incomplete && had && e.Seq < old.Seq:
 		case e.Members == 0:
 			w.drop(e.Node, out)
 		case !had || old.Workers != e.Workers:

@@ -60,7 +60,7 @@ const (
 	TimedOut                 // the deadline passed without an answer
 	Unreached                // the deadline passed while it waited for a member
 	Lost                     // the member is gone that was serving it
-	Refused                  // too many are pending on this connection
+	Refused                  // too many are pending on this connection, or names in use
 	Busy                     // the deadline passed while all members refused it
 )
 
@@ -85,6 +85,7 @@ type Conn struct {
 	refused atomic.Bool
 
 	names int // octets charged for topics; the loop's
+	purse *purse
 }
 
 // Counts is how many messages a connection sent, by primitive. Safe for
@@ -97,7 +98,7 @@ type Counts struct {
 // It is a member of nothing until the loop has registered it. Safe for concurrent
 // use.
 func (p *Plane) NewConn(cluster string, sink Sink) *Conn {
-	c := &Conn{ID: core.Conn(p.ids.Add(1)), Cluster: cluster, plane: p, sink: sink}
+	c := &Conn{ID: core.Conn(p.ids.Add(1)), Cluster: cluster, plane: p, sink: sink, purse: new(purse)}
 	c.calls.timer.Owner = c
 	return c
 }
@@ -196,7 +197,9 @@ func (c *Conn) Broadcast(now time.Time, b *queue.Batch, cluster, body []byte) {
 			if p.alone.Load() {
 				return
 			}
-			cl = p.freshCluster(cluster)
+			if cl = p.freshCluster(cluster, c.purse); cl == nil {
+				return
+			}
 		}
 		if p.spread(now, b, &cl.everyone, nil, body) {
 			return
@@ -214,7 +217,9 @@ func (c *Conn) Publish(now time.Time, b *queue.Batch, topic, event []byte) {
 			if p.alone.Load() {
 				return
 			}
-			t = p.freshTopic(topic)
+			if t = p.freshTopic(topic, c.purse); t == nil {
+				return
+			}
 		}
 		if p.spread(now, b, t, topic, event) {
 			return
@@ -287,7 +292,12 @@ func (c *Conn) start(now time.Time, b *queue.Batch, k kind, id uint64, cluster, 
 		c.end(b, k, id, Refused, nil)
 		return
 	}
-	if !c.plane.place(now, b, t, cluster, body, term, choice{}, false) {
+	switch {
+	case c.plane.place(now, b, t, cluster, body, term, choice{}, false):
+	case c.plane.behind():
+		c.plane.Drops.Pending.Add(1)
+		t.answer(b, Refused, nil)
+	default:
 		c.plane.park(t, cluster, body, false)
 	}
 }

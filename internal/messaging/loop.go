@@ -18,11 +18,15 @@ import (
 // interestIdle is how long a name that no program uses is watched on.
 const interestIdle = 60 * time.Second
 
+// crowdedIdle is the same when there are so many that programs may soon be refused more.
+const crowdedIdle = interestIdle / 4
+
 // An interest is a name whose member nodes the data plane wants to know.
 type interest struct {
 	name  string
 	nodes map[ring.ID]int // their workers
 	last  time.Time       // when it was last seen in use
+	fee   fee
 }
 
 // Asks is what the data plane wants of the control plane, in order. The caller
@@ -148,9 +152,9 @@ func (p *Plane) Attend(now time.Time, b *queue.Batch, asks *Asks) {
 		case n.gone:
 			p.giveUp(n.name)
 		case n.used != nil:
-			p.watch(now, core.Cluster, n.used.everyone.name, asks)
+			p.watch(now, core.Cluster, n.used.everyone.name, nil, asks)
 		case n.pub != nil:
-			p.watch(now, core.Kind(n.pub.key.Kind), n.pub.name, asks)
+			p.watch(now, core.Kind(n.pub.key.Kind), n.pub.name, nil, asks)
 			asks.Published = append(asks.Published, n.pub.key)
 		case n.roomy != nil:
 			p.goOn(now, b, n.roomy)
@@ -178,6 +182,11 @@ func (p *Plane) Attend(now time.Time, b *queue.Batch, asks *Asks) {
 			if _, _, ok := n.ticket.parked(); !ok {
 				continue // it gave up before it was heard of
 			}
+			i := p.watch(now, core.Cluster, n.name, n.ticket.conn.purse, asks)
+			if i == nil && p.network != "" {
+				n.ticket.answer(b, Refused, nil)
+				continue
+			}
 			w := p.waiting[n.name]
 			if w == nil {
 				w = &waiting{}
@@ -191,7 +200,7 @@ func (p *Plane) Attend(now time.Time, b *queue.Batch, asks *Asks) {
 				add(n.name, false)
 			}
 			w.tickets = append(w.tickets, t)
-			if i := p.watch(now, core.Cluster, n.name, asks); i != nil && !wanted[i] {
+			if i != nil && !wanted[i] {
 				wanted[i] = true
 				p.want(i, asks)
 			}
@@ -222,8 +231,9 @@ func (p *Plane) adopt() {
 }
 
 // freshCluster returns the cell of a cluster that has none in the snapshot. The
-// loop takes it over. Safe for concurrent use.
-func (p *Plane) freshCluster(name []byte) *cluster {
+// loop takes it over. It returns nil if whoever pays for it cannot. Safe for concurrent
+// use.
+func (p *Plane) freshCluster(name []byte, payer *purse) *cluster {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if cl := p.cluster(name); cl != nil && !cl.everyone.closed.Load() { // since we looked
@@ -231,7 +241,12 @@ func (p *Plane) freshCluster(name []byte) *cluster {
 	}
 	cl := p.freshClusters[string(name)]
 	if cl == nil {
+		paid, ok := p.charge(payer, len(name))
+		if !ok {
+			return nil
+		}
 		cl = &cluster{rng: rand.New(rand.NewPCG(uint64(len(name)), p.ids.Load()))}
+		cl.everyone.fee = paid
 		p.title(&cl.everyone, core.Cluster, string(name))
 		p.freshClusters[string(name)] = cl
 	}
@@ -239,7 +254,7 @@ func (p *Plane) freshCluster(name []byte) *cluster {
 }
 
 // freshTopic is the same for a topic.
-func (p *Plane) freshTopic(name []byte) *publication {
+func (p *Plane) freshTopic(name []byte, payer *purse) *publication {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if t := p.topic(name); t != nil && !t.closed.Load() {
@@ -247,7 +262,11 @@ func (p *Plane) freshTopic(name []byte) *publication {
 	}
 	t := p.freshTopics[string(name)]
 	if t == nil {
-		t = &publication{topic: true}
+		paid, ok := p.charge(payer, len(name))
+		if !ok {
+			return nil
+		}
+		t = &publication{topic: true, fee: paid}
 		p.title(t, core.Topic, string(name))
 		p.freshTopics[string(name)] = t
 	}
@@ -279,6 +298,7 @@ func (p *Plane) close(t *publication) bool {
 	if !ok {
 		return false
 	}
+	p.refund(&t.fee)
 	delete(p.freshTopics, t.name)
 	if !t.topic {
 		delete(p.freshClusters, t.name)
@@ -296,16 +316,20 @@ func (p *Plane) close(t *publication) bool {
 	return true
 }
 
-// watch asks for the member nodes of a name that is in use; nil: there are no other
-// nodes.
-func (p *Plane) watch(now time.Time, k core.Kind, name string, asks *Asks) *interest {
+// watch asks for the member nodes of a name that is in use. It returns nil if there are
+// no other nodes, or whoever pays for it cannot.
+func (p *Plane) watch(now time.Time, k core.Kind, name string, payer *purse, asks *Asks) *interest {
 	if p.network == "" {
 		return nil
 	}
 	key := p.Key(k, name)
 	i := p.names[key]
 	if i == nil {
-		i = &interest{name: name, nodes: make(map[ring.ID]int)}
+		paid, ok := p.charge(payer, len(name))
+		if !ok {
+			return nil
+		}
+		i = &interest{name: name, nodes: make(map[ring.ID]int), fee: paid}
 		p.names[key] = i
 		if cl := p.shard(name).clusters[name]; k == core.Cluster && cl != nil {
 			cl.watched.Store(true)
@@ -376,7 +400,7 @@ func (p *Plane) joinNode(b *queue.Batch, i *interest, m directory.Change) {
 	}
 	cl := p.shard(i.name).clusters[i.name]
 	if cl == nil {
-		cl = p.freshCluster([]byte(i.name))
+		cl = p.freshCluster([]byte(i.name), nil)
 		p.addCluster(i.name, cl)
 	}
 	cl.watched.Store(true)
@@ -531,6 +555,10 @@ func (p *Plane) Advance(now time.Time, b *queue.Batch, asks *Asks) {
 
 // sweep lets go of what has not been used for long.
 func (p *Plane) sweep(now time.Time, asks *Asks) {
+	idle := interestIdle
+	if p.uses.Used() > p.uses.Limit()/4 {
+		idle = crowdedIdle
+	}
 	for _, key := range p.sortedNames() {
 		i := p.names[key]
 		s := p.shard(i.name)
@@ -555,7 +583,7 @@ func (p *Plane) sweep(now time.Time, asks *Asks) {
 			p.want(i, asks)
 			continue
 		}
-		if now.Sub(i.last) < interestIdle {
+		if now.Sub(i.last) < idle {
 			continue
 		}
 		if pub != nil && pub.busy() {
@@ -565,6 +593,7 @@ func (p *Plane) sweep(now time.Time, asks *Asks) {
 			p.leaveNode(i, key, p.Peer(id))
 		}
 		delete(p.names, key)
+		p.refund(&i.fee)
 		kind := core.Kind(key.Kind)
 		asks.Unwatch = append(asks.Unwatch, key)
 		if kind == core.Cluster && cl != nil {
@@ -579,26 +608,7 @@ func (p *Plane) sweep(now time.Time, asks *Asks) {
 		p.prune(kind, i.name)
 	}
 	p.publish()
-	for _, peer := range p.sortedPeers() {
-		peer.forget(now)
-		if peer.used.Swap(false) {
-			asks.Wanted = append(asks.Wanted, peer.ID) // its link is not idle
-			continue
-		}
-		if !peer.shrink() && !p.member(peer) {
-			p.forget(peer)
-		}
-	}
-}
-
-// member reports whether any name in use has members on the peer.
-func (p *Plane) member(peer *Peer) bool {
-	for _, i := range p.names { //iris:unordered any
-		if _, ok := i.nodes[peer.ID]; ok {
-			return true
-		}
-	}
-	return false
+	p.sweepPeers(now, asks)
 }
 
 func (p *Plane) sortedNames() []wire.Name {
@@ -689,7 +699,7 @@ func (p *Plane) giveUp(name string) {
 func (p *Plane) joinCluster(name string, c *Conn) {
 	cl := p.shard(name).clusters[name]
 	if cl == nil {
-		cl = p.freshCluster([]byte(name))
+		cl = p.freshCluster([]byte(name), nil)
 		p.addCluster(name, cl)
 		if i := p.names[cl.everyone.key]; i != nil {
 			cl.watched.Store(true)
@@ -715,7 +725,7 @@ func (p *Plane) joinTopic(name string, c *Conn) {
 	p.Budget.Force(NameCost(name))
 	t := p.shard(name).topics[name]
 	if t == nil {
-		t = p.freshTopic([]byte(name))
+		t = p.freshTopic([]byte(name), nil)
 		p.addTopic(name, t)
 	}
 	t.join(c)

@@ -57,7 +57,7 @@ func (o *open) numbered() []numbered {
 	return out
 }
 
-// made returns how many attempts there ever were, of each lane.
+// made returns the number of the next attempt of each lane: it grows with every one.
 func (o *open) made() [2]uint64 { return [2]uint64{o[0].next, o[1].next} }
 
 // since returns those that were made after.
@@ -80,9 +80,6 @@ func (o *open) shrink(budget *queue.Budget) {
 	o[0].shrink(budget)
 	o[1].shrink(budget)
 }
-
-// used reports whether there ever was an attempt.
-func (o *open) used() bool { return o[0].next+o[1].next > 0 }
 
 // windows are those of the attempts of another node.
 type windows [2]window

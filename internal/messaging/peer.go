@@ -51,6 +51,7 @@ type Peer struct {
 	gone atomic.Bool  // the view has lost it
 	last atomic.Int64 // when it last answered
 	used atomic.Bool  // since the loop looked last
+	rest time.Time    // since when it is not: the loop's; zero: it is
 
 	// What there is for the peer while there is no link to it.
 	needed  atomic.Bool  // there is something
@@ -65,6 +66,8 @@ type Peer struct {
 
 	// short is set when the link took something not, and may not say when it will.
 	short atomic.Bool
+
+	begin [2]uint64 // the first numbers of attempts there
 
 	mu    sync.Mutex
 	open  open     // attempts at members there, by number
@@ -104,16 +107,20 @@ func (p *Peer) use() {
 func (p *Peer) shrink() bool {
 	p.mu.Lock()
 	p.open.shrink(p.plane.Budget)
-	known := p.open.used()
+	known := p.open.made() != p.begin
 	p.mu.Unlock()
 	p.seen.Lock()
 	p.seen.shrink()
 	known = known || p.seen.used()
 	p.seen.Unlock()
+	return known || p.publishes() || p.linked() != nil
+}
+
+// publishes reports whether streams of the peer's are known.
+func (p *Peer) publishes() bool {
 	p.streams.mu.Lock()
-	known = known || len(p.streams.byName) > 0
-	p.streams.mu.Unlock()
-	return known || p.linked() != nil
+	defer p.streams.mu.Unlock()
+	return len(p.streams.byName) > 0
 }
 
 func (p *Peer) rtt() time.Duration {
@@ -483,13 +490,20 @@ func (p *Plane) Peer(id ring.ID) *Peer {
 	defer p.peersMu.Unlock()
 	peer := p.peers[id]
 	if peer == nil {
-		peer = &Peer{ID: id, plane: p}
-		p.peers[id] = peer
+		peer = p.newPeer(id)
 	}
 	if peer.stranger {
 		peer.stranger = false
 		p.strangers--
 	}
+	return peer
+}
+
+// newPeer makes a peer, with peersMu held.
+func (p *Plane) newPeer(id ring.ID) *Peer {
+	peer := &Peer{ID: id, plane: p, begin: p.begin}
+	peer.open[0].next, peer.open[1].next = p.begin[0], p.begin[1]
+	p.peers[id] = peer
 	return peer
 }
 

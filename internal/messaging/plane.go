@@ -42,9 +42,10 @@ type Plane struct {
 	shards   [shards]atomic.Pointer[shard]
 	alone    atomic.Bool // no other node is known: nothing is kept for others
 	draining atomic.Bool
-	streams  atomic.Int64 // of all peers
-	holding  atomic.Int64 // those that hold something back
-	short    atomic.Bool  // some peer is
+	uses     *queue.Budget // of names that programs of this node use
+	streams  atomic.Int64  // of all peers
+	holding  atomic.Int64  // those that hold something back
+	short    atomic.Bool   // some peer is
 	routes   atomic.Pointer[routes]
 	stirred  atomic.Bool // some peer is
 
@@ -63,7 +64,8 @@ type Plane struct {
 	// Only the loop takes peers out, and those that are linked stay.
 	peersMu   sync.RWMutex
 	peers     map[ring.ID]*Peer
-	strangers int // of them, those that were never linked
+	strangers int       // of them, those that were never linked
+	begin     [2]uint64 // where the numbers of attempts at a new one begin
 
 	// The loop's own.
 	next    [shards]*shard // parts changed in this turn, not yet published
@@ -80,7 +82,7 @@ type Plane struct {
 
 // Drops counts what was let go of, by reason. Safe for concurrent use.
 type Drops struct {
-	Pending     atomic.Uint64 // calls refused: MaxPending were under way
+	Pending     atomic.Uint64 // calls refused: too many were under way
 	Parked      atomic.Uint64 // bodies let go: no room, or no member before the deadline
 	LateReplies atomic.Uint64 // replies nobody waits for any more
 	Lost        atomic.Uint64 // requests whose member was lost while serving them
@@ -103,6 +105,8 @@ type Drops struct {
 
 	Nacks, Replayed atomic.Uint64 // repairs asked for, and done
 	Streams         atomic.Uint64 // streams refused: there are too many
+	Names           atomic.Uint64 // messages refused: too many names are in use for one more
+	Forgotten       atomic.Uint64 // nodes that are gone and were forgotten before their time
 }
 
 // shards is how many parts the snapshot has: a name that comes or goes costs a
@@ -180,6 +184,7 @@ func New(c Config) *Plane {
 		workers: max(c.Workers, 1),
 		start:   c.Timers.Start(),
 		wake:    c.Wake,
+		uses:    newUses(c.Budget),
 		seed:    maphash.MakeSeed(),
 		conns:   make(map[core.Conn]*Conn),
 		peers:   make(map[ring.ID]*Peer),
@@ -365,6 +370,17 @@ const (
 	firstPause = 10 * time.Millisecond
 	mostPause  = time.Second
 )
+
+// mostNotes is how many notes may wait for the loop before calls that have to are
+// refused: calls that end soon could bring any number of them.
+const mostNotes = 1 << 16
+
+// behind reports that the loop has not come to what it is to do.
+func (p *Plane) behind() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.notes) >= mostNotes
+}
 
 // mostHints is how many notes may wait for the loop before hints are let go.
 const mostHints = 1 << 12

@@ -19,6 +19,7 @@ type publication struct {
 	title []byte // the same, to deliver under
 	key   wire.Name
 	used  atomic.Bool // something was published since the loop looked last
+	fee   fee         // of who was the first to use the name
 
 	members atomic.Int32 // how many targets
 

@@ -258,8 +258,8 @@ func (p *Plane) stranger(id ring.ID) *Peer {
 			return nil
 		}
 		p.strangers++
-		peer = &Peer{ID: id, plane: p, stranger: true}
-		p.peers[id] = peer
+		peer = p.newPeer(id)
+		peer.stranger = true
 	}
 	peer.use()
 	return peer
