@@ -81,6 +81,7 @@ func newNetwork(n *Node, setup *core.Config) (*network, error) {
 		Budget:     n.plane.Budget,
 		Dial:       func(ctx context.Context, a netip.AddrPort) (net.Conn, error) { return w.dial(ctx, a) },
 		Hello:      w.hello,
+		Known:      func(id ring.ID) bool { return w.knows(id, netip.AddrPort{}) },
 		Software:   "iris " + c.Version,
 		Max:        most,
 		Handler:    w,

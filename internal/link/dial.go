@@ -23,6 +23,7 @@ const (
 	backoffLeast = 200 * time.Millisecond
 	backoffMost  = 30 * time.Second
 	steady       = time.Second // a link that is lost sooner is a dial that failed
+	seedRest     = time.Second // between two looks whether a seed is still known
 )
 
 var (
@@ -123,8 +124,10 @@ func (m *Manager) search(j *job, addrs []netip.AddrPort) error {
 	return err
 }
 
-// Seed keeps a link to whoever is at an address, one of the operator's: as long as
-// there is none, the address is dialled again, until the manager is stopped.
+// Seed keeps in touch with whoever is at an address, one of the operator's. It is
+// dialled until there is a link. When that ends it is dialled again, once the node
+// that was there is not known any more: until then others tell of it, and it is for
+// them to say who needs a link. That goes on until the manager is stopped.
 func (m *Manager) Seed(addr netip.AddrPort) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -137,8 +140,8 @@ func (m *Manager) Seed(addr netip.AddrPort) {
 	})
 }
 
-// seed dials the address, and waits while there is a link. It reports false if it is
-// this node's own.
+// seed dials the address, and waits while there is a link, or the node is known. It
+// reports false if it is this node's own.
 func (m *Manager) seed(addr netip.AddrPort) bool {
 	j := m.newJob(ring.ID{})
 	defer j.cancel(nil)
@@ -152,6 +155,13 @@ func (m *Manager) seed(addr netip.AddrPort) bool {
 		select {
 		case <-l.gone:
 		case <-m.ctx.Done():
+		}
+	}
+	for m.Known != nil && !id.IsZero() && m.Known(id) {
+		select {
+		case <-time.After(seedRest):
+		case <-m.ctx.Done():
+			return false
 		}
 	}
 	return true

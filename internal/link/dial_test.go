@@ -64,6 +64,30 @@ func TestDeadAddressDoesNotDelayTheOthers(t *testing.T) {
 	})
 }
 
+func TestSeedOfAKnownNodeRestsUntilThatIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var known atomic.Bool
+		a := w.node(1, w.identity(), func(c *Config) { c.Known = func(ring.ID) bool { return known.Load() } })
+		b := w.node(2, w.identity())
+		defer a.stop()
+		defer b.stop()
+		a.Seed(b.addr)
+		synctest.Wait()
+		known.Store(true)
+		a.Close(b.Identity.ID(), "not needed")
+		time.Sleep(time.Hour)
+		if n := count(a.heard(), "up"); n != 1 {
+			t.Errorf("up %d times, want once: others know the node", n)
+		}
+		known.Store(false)
+		time.Sleep(2 * time.Second)
+		if a.Link(b.Identity.ID()) == nil {
+			t.Error("there is no link to a seed that nobody knows any more")
+		}
+	})
+}
+
 func TestFailedAddressIsLeftAloneForLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -62,6 +62,7 @@ type Config struct {
 	Joining  *queue.Budget // for messages in fragments; default: 256 MiB, and a quarter of Budget at most
 	Dial     func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
 	Hello    func() (wire.State, []wire.Addr) // what this node says of itself
+	Known    func(id ring.ID) bool            // whether a node is in the network; default: none is
 	Software string
 	Caps     uint64
 	Max      int // links at most
