@@ -83,7 +83,8 @@ func (s *stage) fault(d disruption) (do, mend func() error) {
 		return func() error {
 			ctx, cancel := context.WithTimeout(context.Background(), startTime)
 			defer cancel()
-			return h.drainNode(ctx)
+			h.drainNode(ctx)
+			return nil
 		}, nil
 	case addNode:
 		return start, nil

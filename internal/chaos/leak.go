@@ -23,12 +23,13 @@ const (
 	morePayload    = 24 << 20
 )
 
-// usages are the first and the last of each start of a node.
+// usages are what nodes held in the calms.
 type usages struct {
-	first, last map[string]usage
+	first map[string]usage // of each start of a node
+	last  []usage          // of the last calm
 }
 
-func newUsages() usages { return usages{make(map[string]usage), make(map[string]usage)} }
+func newUsages() usages { return usages{first: make(map[string]usage)} }
 
 // take compares what a node holds with what it held in its first calm.
 func (us *usages) take(c *checker, u usage) {
@@ -37,7 +38,6 @@ func (us *usages) take(c *checker, u usage) {
 		us.first[u.Node] = u
 		before = u
 	}
-	us.last[u.Node] = u
 	for _, f := range []struct {
 		what              string
 		before, now, more int64

@@ -154,11 +154,10 @@ func (r *report) summary(f *figures, us *usages) {
 	if n := len(r.healing); n > 0 {
 		p("healing", "half of %d rounds within %s, all within %s", n, seconds(r.healing[n/2]), seconds(r.healing[n-1]))
 	}
-	for _, name := range slices.Sorted(maps.Keys(us.last)) {
-		if a, b := us.first[name], us.last[name]; b.At > a.At {
-			p("node", "%-14s after %-8s memory %3d to %3d MiB, goroutines %3d to %3d, descriptors %3d to %3d", name,
-				seconds(time.Duration(b.At-a.At)), a.Resident>>20, b.Resident>>20, a.Goroutines, b.Goroutines, a.Files, b.Files)
-		}
+	for _, b := range us.last {
+		a := us.first[b.Node]
+		p("node", "%-14s in %-8s memory %3d to %3d MiB, goroutines %3d to %3d, descriptors %3d to %3d", b.Node,
+			seconds(time.Duration(b.At-a.At)), a.Resident>>20, b.Resident>>20, a.Goroutines, b.Goroutines, a.Files, b.Files)
 	}
 }
 

@@ -63,12 +63,13 @@ func chaos(ctx context.Context, o options, out io.Writer, lines io.Writer) (*rep
 		looking: make([]bool, o.Hosts),
 	}
 	err = r.play(ctx)
-	r.report.end(r.checker, &r.usages)
 	for _, h := range s.all {
 		if h.node != nil {
 			h.logNode()
 		}
 	}
+	err = errors.Join(err, r.read(r.checker))
+	r.report.end(r.checker, &r.usages)
 	return r.report, err
 }
 
@@ -241,14 +242,14 @@ func (r *run) calm(ctx context.Context, round int) error {
 			return err
 		}
 	}
-	var held []usage
+	r.usages.last = nil
 	for i, in := range r.in {
 		if l := r.latest[i]; in && l.status != nil && l.usage.At > from {
 			r.usages.take(c, l.usage)
-			held = append(held, l.usage)
+			r.usages.last = append(r.usages.last, l.usage)
 		}
 	}
-	r.report.calm(round, healed, took, excerpt(last), held)
+	r.report.calm(round, healed, took, excerpt(last), r.usages.last)
 	return nil
 }
 

@@ -147,7 +147,7 @@ func (h *host) startNode(ctx context.Context) error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	flags := []string{"--net", "chaos", "--key", s.key, "--drain", "5s", "--discover", s.Discover}
+	flags := []string{"--net", "chaos", "--key", s.key, "--drain", "2s", "--discover", s.Discover}
 	if s.Discover == "none" {
 		for _, seed := range s.all[:seeds] {
 			if seed != h {
@@ -222,15 +222,23 @@ func (s *stage) watch(name string, p *hosts.Process) *started {
 		meant := st.meant
 		st.mu.Unlock()
 		if !meant {
-			s.mu.Lock()
-			s.broken = append(s.broken, broken{now(), staysUp, fmt.Sprintf("%s ended by itself (%v); its last words:\n%s", name, err, tailOf(p.Output()))})
-			s.mu.Unlock()
+			s.breaks(staysUp, "%s ended by itself (%v); its last words:\n%s", name, err, tailOf(p.Output()))
 		}
 	}()
 	return st
 }
 
-const staysUp = "nodes and programs end when they are told to"
+const (
+	staysUp = "nodes and programs end when they are told to"
+	noRaces = "a node has no data race"
+)
+
+// breaks notes a broken promise for the checker.
+func (s *stage) breaks(promise, format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.broken = append(s.broken, broken{now(), promise, fmt.Sprintf(format, args...)})
+}
 
 // tailOf returns the last of a text.
 func tailOf(text string) string { return text[max(0, len(text)-4000):] }
@@ -243,16 +251,17 @@ func (st *started) mean() *hosts.Process {
 	return st.process
 }
 
-// killNode kills the node, and removes what it leaves.
+// killNode kills the node.
 func (h *host) killNode() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.tell("")
 	h.node.mean().Kill()
 	h.left()
 }
 
+// left removes what a node leaves.
 func (h *host) left() {
-	h.tell("")
 	os.RemoveAll(filepath.Join(h.stage.dir, h.node.name))
 	h.logNode()
 	h.node = nil
@@ -260,17 +269,23 @@ func (h *host) left() {
 
 // logNode keeps what the node wrote.
 func (h *host) logNode() {
-	os.WriteFile(filepath.Join(h.dir, h.node.name+".log"), []byte(h.node.Output()), 0o600)
+	output := h.node.Output()
+	os.WriteFile(filepath.Join(h.dir, h.node.name+".log"), []byte(output), 0o600)
+	if _, race, found := strings.Cut(output, "DATA RACE"); found {
+		h.stage.breaks(noRaces, "%s: %s", h.node.name, race[:min(len(race), 4000)])
+	}
 }
 
 // drainNode has the node end in order.
-func (h *host) drainNode(ctx context.Context) error {
+func (h *host) drainNode(ctx context.Context) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.tell("")
-	err := h.node.mean().Stop(ctx)
+	if err := h.node.mean().Stop(ctx); err != nil {
+		h.stage.breaks(staysUp, "%s was told to end in order: %v", h.node.name, err)
+		h.node.process.Kill()
+	}
 	h.left()
-	return err
 }
 
 func (h *host) killProgram(part string) {
