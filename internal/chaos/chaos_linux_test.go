@@ -4,69 +4,73 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
-	"slices"
-	"strconv"
+	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/project-iris/iris/internal/hosts"
 )
 
-// The programs of a run are this test's.
-func TestMain(m *testing.M) {
-	if p, ok := programFrom(os.Args); ok {
-		fmt.Fprintln(os.Stderr, p.run())
-		os.Exit(1)
-	}
-	os.Exit(m.Run())
-}
-
-// play makes a run, which is skipped where that cannot be unless IRIS_HOSTS is set.
-func play(t *testing.T, o options) (*report, string) {
+// play has the command make a run, and returns its output and exit status. It is
+// skipped where that cannot be unless IRIS_HOSTS is set. The command is built without
+// the race detector, under which it would be too slow for what it watches.
+func play(t *testing.T, args ...string) (output string, status int) {
 	t.Helper()
-	o.History, o.Discover, o.Faults = t.TempDir(), "none", kinds
-	var out bytes.Buffer
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	r, err := chaos(ctx, o, io.MultiWriter(&out, t.Output()), io.Discard)
+	lan, err := hosts.New(1)
 	if errors.Is(err, hosts.ErrUnable) && os.Getenv("IRIS_HOSTS") == "" {
 		t.Skip(err)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r, out.String()
+	lan.Close()
+	path := filepath.Join(t.TempDir(), "chaos")
+	build := exec.Command("go", "build", "-o", path, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if output, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v: %s", err, output)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	var out bytes.Buffer
+	cmd := exec.CommandContext(ctx, path, append(args, "--history", t.TempDir())...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
+	cmd.Stdout = io.MultiWriter(&out, t.Output())
+	cmd.Stderr = cmd.Stdout
+	var exit *exec.ExitError
+	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return out.String(), cmd.ProcessState.ExitCode()
 }
 
-// A minute of it. "make chaos" takes as long as it is told, IRIS_CHAOS_SEED is for
-// running another plan.
+// A minute of it; IRIS_CHAOS_SEED is for another plan. "make chaos" takes as long as it
+// is told.
 func TestPromisesHoldInChaos(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes more than a minute")
 	}
-	o := options{Seed: 1, Duration: 50 * time.Second, Hosts: 7, Spare: 1, Calm: 3 * time.Second}
-	if text := os.Getenv("IRIS_CHAOS_SEED"); text != "" {
-		var err error
-		if o.Seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatal(err)
-		}
+	seed := "1"
+	if s := os.Getenv("IRIS_CHAOS_SEED"); s != "" {
+		seed = s
 	}
-	if r, out := play(t, o); !r.OK {
-		t.Errorf("a promise was broken:\n%s", out)
+	if _, status := play(t, "--seed", seed, "--duration", "50s", "--hosts", "7", "--spare", "1", "--calm", "3s"); status != 0 {
+		t.Errorf("exit status %d", status)
 	}
 }
 
 // What a run would not find, it would not tell.
 func TestPlantedFaultIsFound(t *testing.T) {
-	o := options{Seed: 1, Duration: time.Second, Hosts: 4, Calm: 2 * time.Second, Plant: plantTwice}
-	r, out := play(t, o)
-	if r.OK {
-		t.Errorf("services that execute requests twice were not found out:\n%s", out)
+	if testing.Short() {
+		t.Skip("takes ten seconds")
 	}
-	if found := r.found; !slices.Contains(found, onceExecuted) || len(slices.Compact(slices.Sorted(slices.Values(found)))) > 1 {
-		t.Errorf("found: %q; want only: %s", found, onceExecuted)
+	output, status := play(t, "--seed", "1", "--duration", "1s", "--hosts", "4", "--spare", "0", "--plant", plantTwice)
+	if found := strings.Count(output, "BROKEN: "); status != 1 || found == 0 || found != strings.Count(output, "BROKEN: "+onceExecuted) {
+		t.Errorf("services executed requests twice; exit status %d, and found was\n%s", status, output)
 	}
 }

@@ -40,10 +40,11 @@ func (h *history) write(r *record) {
 type tail struct {
 	file *os.File // nil: not there yet
 	path string
+	at   int64  // octets that were read
 	rest []byte // of a line that is not whole
 }
 
-// read gives every record that has come to take.
+// read gives every record to take that is there when it begins.
 func (t *tail) read(take func(*record)) error {
 	if t.file == nil {
 		f, err := os.Open(t.path)
@@ -55,28 +56,28 @@ func (t *tail) read(take func(*record)) error {
 		}
 		t.file = f
 	}
-	b := make([]byte, 64<<10)
+	info, err := t.file.Stat()
+	if err != nil {
+		return err
+	}
+	fresh := make([]byte, info.Size()-t.at)
+	n, err := io.ReadFull(t.file, fresh)
+	if err != nil {
+		return err
+	}
+	t.at += int64(n)
+	t.rest = append(t.rest, fresh...)
 	for {
-		n, err := t.file.Read(b)
-		t.rest = append(t.rest, b[:n]...)
-		for {
-			line, rest, ok := bytes.Cut(t.rest, []byte{'\n'})
-			if !ok {
-				break
-			}
-			r := new(record)
-			if err := json.Unmarshal(line, r); err != nil {
-				return fmt.Errorf("%s: %w in %q", t.path, err, line)
-			}
-			take(r)
-			t.rest = rest
-		}
-		t.rest = append(make([]byte, 0, len(t.rest)), t.rest...)
-		if err == io.EOF {
+		line, rest, ok := bytes.Cut(t.rest, []byte{'\n'})
+		if !ok {
+			t.rest = bytes.Clone(t.rest) // the large piece is free
 			return nil
 		}
-		if err != nil {
-			return err
+		r := new(record)
+		if err := json.Unmarshal(line, r); err != nil {
+			return fmt.Errorf("%s: %w in %q", t.path, err, line)
 		}
+		take(r)
+		t.rest = rest
 	}
 }

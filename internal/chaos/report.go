@@ -21,7 +21,6 @@ type report struct {
 	rounds  int
 	faults  map[kind]int
 	healing []time.Duration
-	found   []string      // promises that were broken
 	longest time.Duration // that there was no processor
 	OK      bool
 }
@@ -107,7 +106,6 @@ func (r *report) calm(round int, healed bool, took time.Duration, last string, n
 func (r *report) told(c *checker) {
 	for ; r.shown < len(c.Broken); r.shown++ {
 		b := &c.Broken[r.shown]
-		r.found = append(r.found, b.Promise)
 		fmt.Fprintf(r.out, "%7.1f  BROKEN: %s: %s\n", time.Since(r.began).Seconds(), b.Promise, b.What)
 		r.line(line{Line: "broken", Broken: b})
 	}
