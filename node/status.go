@@ -195,6 +195,7 @@ func (s *Status) countNetwork(w *network, dir *directory.Stats, lost, forged uin
 		"messages refused: too many names in use":            d.Names.Load(),
 		"nodes that are gone forgotten early: too many":      d.Forgotten.Load(),
 		"names left forgotten early: too many":               dir.Forgotten,
+		"hints of other nodes let go: too many at once":      d.Hints.Load(),
 		"long messages given up: their sender did":           links.Aborted.Load(),
 		"long messages given up: the rest did not come":      links.Stalled.Load(),
 		"long messages given up: memory":                     links.NoMemory.Load(),

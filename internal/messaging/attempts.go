@@ -96,13 +96,32 @@ func (p *Peer) answer(b *queue.Batch, number uint64, status byte, load wire.Load
 	}
 }
 
-// canceled takes the hint that nobody waits for an attempt any more.
+// mostCanceled is how many hints of one node that nobody waits for an attempt are kept
+// until the loop looks.
+const mostCanceled = 1 << 12
+
+// canceled takes the hint that nobody waits for an attempt any more. The loop looks at
+// all of them together and not at once, as looking costs more than sending one.
 func (p *Peer) canceled(b *queue.Batch, f *wire.Frame) error {
 	m, err := wire.ParseCancel(f.Body)
 	if err != nil {
 		return err
 	}
-	p.plane.hint(note{canceled: p, number: m.Number})
+	p.seen.Lock()
+	many := len(p.seen.canceled) >= mostCanceled
+	if !many {
+		if p.seen.canceled == nil {
+			p.seen.canceled = make(map[uint64]bool)
+		}
+		p.seen.canceled[m.Number] = true
+	}
+	p.seen.Unlock()
+	switch {
+	case many:
+		p.plane.Drops.Hints.Add(1)
+	case !p.plane.canceled.Swap(true):
+		p.plane.wake()
+	}
 	return nil
 }
 

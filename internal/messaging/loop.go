@@ -146,7 +146,6 @@ func (p *Plane) Attend(now time.Time, b *queue.Batch, asks *Asks) {
 	}
 	told := make(map[Absence]bool)
 	wanted := make(map[*interest]bool)
-	var canceled map[*Peer]map[uint64]bool
 	for _, n := range notes {
 		switch {
 		case n.gone:
@@ -168,14 +167,6 @@ func (p *Plane) Attend(now time.Time, b *queue.Batch, asks *Asks) {
 				told[a] = true
 				asks.Unwanted = append(asks.Unwanted, a)
 			}
-		case n.canceled != nil:
-			if canceled == nil {
-				canceled = make(map[*Peer]map[uint64]bool)
-			}
-			if canceled[n.canceled] == nil {
-				canceled[n.canceled] = make(map[uint64]bool)
-			}
-			canceled[n.canceled][n.number] = true
 		case n.ticket.conn == nil:
 			add(n.name, true)
 		default:
@@ -205,9 +196,6 @@ func (p *Plane) Attend(now time.Time, b *queue.Batch, asks *Asks) {
 				p.want(i, asks)
 			}
 		}
-	}
-	if canceled != nil {
-		p.dropCanceled(canceled)
 	}
 	for _, name := range names {
 		p.unpark(now, b, name, try[name])
@@ -508,7 +496,7 @@ func (p *Plane) Next(now time.Time) (time.Time, bool) {
 			sooner(w.at)
 		}
 	}
-	if p.lookAt.IsZero() && (p.holding.Load() > 0 || p.short.Load()) {
+	if p.lookAt.IsZero() && (p.holding.Load() > 0 || p.short.Load() || p.canceled.Load()) {
 		p.lookAt = now.Add(streamSweep)
 	}
 	if !p.lookAt.IsZero() {
@@ -539,6 +527,9 @@ func (p *Plane) Advance(now time.Time, b *queue.Batch, asks *Asks) {
 	if !p.lookAt.IsZero() && !now.Before(p.lookAt) {
 		p.lookAt = time.Time{}
 		p.short.Store(false)
+		if p.canceled.Swap(false) {
+			p.dropCanceled()
+		}
 		for _, peer := range p.sortedPeers() {
 			peer.sweep(now, b)
 			if peer.short.Swap(false) {
@@ -608,6 +599,8 @@ func (p *Plane) sweep(now time.Time, asks *Asks) {
 		p.prune(kind, i.name)
 	}
 	p.publish()
+	tick := p.Timers.Tick(now) // the word that nobody waits may have been lost with a link
+	p.dropServed(func(g *grant) bool { return g.remains(tick) == 0 })
 	p.sweepPeers(now, asks)
 }
 
@@ -620,10 +613,24 @@ func (p *Plane) sortedNames() []wire.Name {
 	return names
 }
 
-// dropCanceled takes back attempts of other nodes that nobody waits for.
-func (p *Plane) dropCanceled(canceled map[*Peer]map[uint64]bool) {
+// dropCanceled takes back attempts that other nodes say nobody waits for.
+func (p *Plane) dropCanceled() {
+	canceled := make(map[*Peer]map[uint64]bool)
+	for _, peer := range p.peers { //iris:unordered each by itself
+		peer.seen.Lock()
+		if len(peer.seen.canceled) > 0 {
+			canceled[peer] = peer.seen.canceled
+			peer.seen.canceled = nil
+		}
+		peer.seen.Unlock()
+	}
+	p.dropServed(func(g *grant) bool { return canceled[g.origin][g.number] })
+}
+
+// dropServed takes back the attempts of other nodes that f picks.
+func (p *Plane) dropServed(f func(g *grant) bool) {
 	for _, c := range p.sortedConns() {
-		for _, id := range c.served.matching(func(g grant) bool { return g.origin != nil && canceled[g.origin][g.number] }) {
+		for _, id := range c.served.matching(func(g *grant) bool { return g.origin != nil && f(g) }) {
 			c.drop(id)
 		}
 	}

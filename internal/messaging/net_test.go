@@ -394,6 +394,7 @@ func TestRequestCrossesHosts(t *testing.T) {
 	a.expect(m, handed(2, "slow", 10))
 	net.pass(11 * time.Millisecond)
 	a.expect(c, answered(3, TimedOut, ""))
+	net.pass(streamSweep)
 	if m.Load() != 0 {
 		t.Errorf("the member has %d in hand though the deadline has passed", m.Load())
 	}

@@ -78,6 +78,7 @@ type Peer struct {
 	seen struct {
 		sync.Mutex
 		windows
+		canceled map[uint64]bool // those that nobody waits for any more, until the loop looks
 	}
 
 	streams streams
@@ -477,11 +478,7 @@ func (p *Plane) bury(now time.Time, b *queue.Batch, peer *Peer) {
 		o.cluster.failed(now, peer)
 		p.lost(b, o.grant)
 	}
-	for _, c := range p.sortedConns() {
-		for _, id := range c.served.from(peer) {
-			c.drop(id)
-		}
-	}
+	p.dropServed(func(g *grant) bool { return g.origin == peer })
 }
 
 // Peer returns the peer with an id. Loop.

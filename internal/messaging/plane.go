@@ -48,6 +48,7 @@ type Plane struct {
 	short    atomic.Bool   // some peer is
 	routes   atomic.Pointer[routes]
 	stirred  atomic.Bool // some peer is
+	canceled atomic.Bool // some peer does not wait for something any more
 
 	mu    sync.Mutex
 	notes []note // for the loop
@@ -107,6 +108,7 @@ type Drops struct {
 	Streams         atomic.Uint64 // streams refused: there are too many
 	Names           atomic.Uint64 // messages refused: too many names are in use for one more
 	Forgotten       atomic.Uint64 // nodes that are gone and were forgotten before their time
+	Hints           atomic.Uint64 // hints of other nodes let go: too many at once
 }
 
 // shards is how many parts the snapshot has: a name that comes or goes costs a
@@ -147,9 +149,6 @@ type note struct {
 
 	to  ring.ID // a control message for that node
 	msg wire.Message
-
-	canceled *Peer // an attempt of the peer's that nobody waits for
-	number   uint64
 }
 
 // waiting is the list of calls parked for one cluster. Those that have ended are
@@ -391,7 +390,9 @@ func (p *Plane) hint(n note) {
 	p.mu.Lock()
 	many := len(p.notes) >= mostHints
 	p.mu.Unlock()
-	if !many {
+	if many {
+		p.Drops.Hints.Add(1)
+	} else {
 		p.post(n)
 	}
 }

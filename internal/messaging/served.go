@@ -111,20 +111,22 @@ func (s *served) remove(k kind, id uint64) (grant, bool) {
 	return s.tables[k].remove(id)
 }
 
-// from returns the ids of the requests that a node asked for.
-func (s *served) from(p *Peer) []uint64 {
-	return s.matching(func(g grant) bool { return g.origin == p })
-}
-
 // matching returns the ids of the requests that f picks.
-func (s *served) matching(f func(g grant) bool) (ids []uint64) {
+func (s *served) matching(f func(g *grant) bool) (ids []uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, n := range s.tables[request].numbered(nil) {
-		if f(n.grant) {
-			ids = append(ids, n.id)
+	t := &s.tables[request]
+	for i := range t.ring {
+		if o := &t.ring[i]; o.used && f(&o.grant) {
+			ids = append(ids, o.id)
 		}
 	}
+	for id, g := range t.old { //iris:unordered sorted below
+		if f(&g) {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
 	return ids
 }
 
