@@ -294,7 +294,7 @@ func (p *Plane) close(t *publication) bool {
 	if p.network == "" || next == p.floor {
 		return true
 	}
-	if len(p.numbers) >= maxStreams {
+	if len(p.numbers) >= maxNumbers {
 		for _, n := range p.numbers { //iris:unordered a maximum
 			p.floor = max(p.floor, n)
 		}

@@ -43,12 +43,12 @@ type Plane struct {
 	alone    atomic.Bool // no other node is known: nothing is kept for others
 	draining atomic.Bool
 	uses     *queue.Budget // of names that programs of this node use
-	streams  atomic.Int64  // of all peers
+	cells    *queue.Budget // of streams, of all peers, in pieces: none takes the others' share
 	holding  atomic.Int64  // those that hold something back
 	short    atomic.Bool   // some peer is
+	canceled atomic.Bool   // some peer does not wait for something any more
 	routes   atomic.Pointer[routes]
 	stirred  atomic.Bool // some peer is
-	canceled atomic.Bool // some peer does not wait for something any more
 
 	mu    sync.Mutex
 	notes []note // for the loop
@@ -182,6 +182,7 @@ func New(c Config) *Plane {
 		network: c.Network,
 		workers: max(c.Workers, 1),
 		start:   c.Timers.Start(),
+		cells:   queue.NewBudget(maxStreams),
 		wake:    c.Wake,
 		uses:    newUses(c.Budget),
 		seed:    maphash.MakeSeed(),

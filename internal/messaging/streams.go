@@ -17,8 +17,10 @@ const (
 	goneTime      = 200 * time.Millisecond // the same, of a publisher that is gone
 	nackFirst     = 200 * time.Millisecond // until a NACK is repeated; doubles
 	streamSweep   = 50 * time.Millisecond
-	maxStreams    = 100_000 // of a node
+	maxStreams    = 200_000 // from other nodes; half of it if all are one's
+	maxNumbers    = 100_000 // of streams of this node's own that rest
 	streamIdle    = 60 * time.Second
+	purgePause    = time.Second
 	streamMinimum = 512 // octets a stream is charged
 )
 
@@ -28,6 +30,7 @@ type streams struct {
 	mu     sync.Mutex
 	byName map[wire.Name]*stream
 	held   []*stream // those that hold something back
+	purged time.Time // when there was last looked for some to let go before their time
 }
 
 // A stream is what one node publishes to one name, as it arrives here.
@@ -67,17 +70,18 @@ func (p *Peer) publish(now time.Time, b *queue.Batch, f *wire.Frame) error {
 	s := &p.streams
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := p.stream(now, f.Name)
 	pub, topic := p.plane.publication(f.Name)
-	if pub == nil || st == nil {
+	if pub == nil {
 		p.plane.Drops.Unwanted.Add(1)
-		if st != nil {
-			st.vacant = true
+		if st := s.byName[f.Name]; st != nil {
+			st.vacant, st.used = true, now
 		}
 		p.plane.hint(note{unwanted: p, key: f.Name})
 		return nil
 	}
+	st := p.stream(now, f.Name)
 	switch {
+	case st == nil:
 	case !st.known && f.Flags&wire.First != 0:
 		st.begin(h.Number)
 		fallthrough
@@ -140,16 +144,18 @@ func (p *Peer) digest(now time.Time, b *queue.Batch, f *wire.Frame) error {
 
 func (st *stream) begin(n uint64) { st.known, st.next, st.vacant = true, n, false }
 
-// stream finds or makes the stream of a name; nil: there are too many. With the
-// lock held.
+// stream finds or makes the stream of a name; nil: nobody here is a member of it, or
+// the peer has too many. With the lock held.
 func (p *Peer) stream(now time.Time, name wire.Name) *stream {
 	st := p.streams.byName[name]
 	if st == nil {
-		if p.plane.streams.Load() >= maxStreams || !p.plane.Budget.Take(streamMinimum, 0) {
+		if pub, _ := p.plane.publication(name); pub == nil {
+			return nil
+		}
+		if !p.takeStream(now) {
 			p.plane.Drops.Streams.Add(1)
 			return nil
 		}
-		p.plane.streams.Add(1)
 		st = &stream{name: name, progress: now}
 		if p.streams.byName == nil {
 			p.streams.byName = make(map[wire.Name]*stream)
@@ -158,6 +164,24 @@ func (p *Peer) stream(now time.Time, name wire.Name) *stream {
 	}
 	st.used = now
 	return st
+}
+
+// takeStream charges the peer for one more stream. Those of its own that nobody here
+// is a member of any more make room.
+func (p *Peer) takeStream(now time.Time) bool {
+	s, cells := &p.streams, p.plane.cells
+	if !cells.Allows(1, len(s.byName)) && now.Sub(s.purged) >= purgePause {
+		s.purged = now
+		p.forgetIdle(now, purgePause)
+	}
+	if !cells.Take(1, len(s.byName)) {
+		return false
+	}
+	if !p.plane.Budget.Take(streamMinimum, len(s.byName)*streamMinimum) {
+		cells.Give(1)
+		return false
+	}
+	return true
 }
 
 // holdBack keeps what cannot be delivered yet, and asks for what is missing.
@@ -325,14 +349,19 @@ func (p *Peer) vacate(name wire.Name) {
 // forget drops the streams that have been idle: of a node that is gone, or of
 // names without members here. Loop.
 func (p *Peer) forget(now time.Time) {
+	p.streams.mu.Lock()
+	defer p.streams.mu.Unlock()
+	p.forgetIdle(now, streamIdle)
+}
+
+// forgetIdle is the same for some time, with the lock held.
+func (p *Peer) forgetIdle(now time.Time, idle time.Duration) {
 	s := &p.streams
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	gone := p.gone.Load() && p.linked() == nil
 	for name, st := range s.byName { //iris:unordered each by itself
-		if len(st.held) == 0 && (st.vacant || gone) && now.Sub(st.used) > streamIdle {
+		if len(st.held) == 0 && (st.vacant || gone) && now.Sub(st.used) > idle {
 			delete(s.byName, name)
-			p.plane.streams.Add(-1)
+			p.plane.cells.Give(1)
 			p.plane.Budget.Give(streamMinimum)
 		}
 	}
