@@ -69,6 +69,25 @@ type Handler interface {
 	HandleTunnel(t *Tunnel)
 }
 
+// A GapHandler is a Handler that is also told of what was lost. Without it gaps are only
+// counted (Status, Dropped).
+type GapHandler interface {
+	Handler
+
+	// HandleGap is told that messages which programs of another node sent will not
+	// come, in the place of the first of them: what came from that node before is
+	// older, what comes after is younger.
+	HandleGap(g Gap)
+}
+
+// A Gap is messages that are declared lost: the link was slower than they were
+// published, or it or their node was gone for too long.
+type Gap struct {
+	Topic     string // of the events, if they are events
+	Broadcast bool   // they were broadcasts to the client's cluster
+	Lost      uint64 // how many; 0: nobody knows
+}
+
 // NopHandler is a Handler to embed in one that does not need all methods: it
 // ignores broadcasts, answers requests with a fault and closes tunnels.
 type NopHandler struct{}
@@ -340,7 +359,8 @@ func (c *Client) Publish(topic string, event []byte) error {
 
 // Subscribe has handle called for every event of topic, as a Handler's methods
 // are; it may keep the event. When Subscribe returns, no event published from
-// then on is missed. A topic has one subscription at a time.
+// then on is missed, save what a GapHandler is told of. A topic has one subscription
+// at a time.
 func (c *Client) Subscribe(topic string, handle func(event []byte)) error {
 	if err := checkName("topic", topic); err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/project-iris/iris/internal/memnet"
+	"github.com/project-iris/iris/internal/queue"
 	"github.com/project-iris/iris/internal/relaywire"
 )
 
@@ -469,6 +470,39 @@ func TestDeadlineIsTheRequesters(t *testing.T) {
 		if got := n.plane.Drops.Expired.Load(); got != 1 {
 			t.Errorf("%d expired are counted, want 1", got)
 		}
+	})
+}
+
+// gaps is a handler that writes everything down, and is told of gaps.
+type gaps struct {
+	NopHandler
+	said chan string
+}
+
+func (g gaps) HandleBroadcast(msg []byte) { g.said <- string(msg) }
+func (g gaps) HandleGap(gap Gap)          { g.said <- fmt.Sprintf("%+v", gap) }
+
+func TestGapsAreToldBetweenMessages(t *testing.T) {
+	withNode(t, func(t *testing.T, n *Node, _ *memnet.Listener) {
+		h := gaps{said: make(chan string, 10)}
+		c, deaf := connect(t, n, "news", h), connect(t, n, "news", &handler{})
+		hear := func(event []byte) { h.said <- string(event) }
+		if err := errors.Join(c.Subscribe("topic", hear), c.Subscribe("ended", hear)); err != nil {
+			t.Fatal(err)
+		}
+		var b queue.Batch
+		c.Broadcast("news", []byte("1"))
+		sink{c}.Gap(&b, nil, 2)
+		c.Broadcast("news", []byte("4"))
+		c.Publish("topic", []byte("a"))
+		sink{c}.Gap(&b, []byte("topic"), 0)
+		sink{c}.Gap(&b, []byte("other"), 1)
+		c.Publish("topic", []byte("b"))
+		c.Unsubscribe("ended")
+		sink{c}.Gap(&b, []byte("ended"), 1)
+		sink{deaf}.Gap(&b, nil, 2)
+		b.Flush()
+		wantAll(t, "said", receive(h.said, 6), "1", "{Topic: Broadcast:true Lost:2}", "4", "a", "{Topic:topic Broadcast:false Lost:0}", "b")
 	})
 }
 

@@ -54,12 +54,13 @@ func (i *inbox) init() {
 	i.serving, i.dispatching = newWaiter(), newWaiter()
 }
 
-// An item is one call of a handler: of HandleRequest or HandleTunnel if that is
-// set, of the subscription's function, else of HandleBroadcast.
+// An item is one call of a handler: of HandleRequest, HandleTunnel or HandleGap if
+// that is set, of the subscription's function, else of HandleBroadcast.
 type item struct {
 	pos     uint64
 	request *Request
 	tunnel  *Tunnel
+	gap     *Gap
 	sub     *subscription
 	body    []byte
 	shared  bool // body is other clients' too
@@ -315,9 +316,12 @@ func (c *Client) dispatch() {
 			}
 		case i.tunnel != nil:
 			c.handler.HandleTunnel(i.tunnel)
-		case event != nil:
+		case i.sub != nil && event == nil: // it has ended
+		case i.gap != nil:
+			c.handler.(GapHandler).HandleGap(*i.gap)
+		case i.sub != nil:
 			event(i.body)
-		case i.sub == nil:
+		default:
 			c.handler.HandleBroadcast(i.body)
 		}
 	}
@@ -426,15 +430,21 @@ func (s sink) Broadcast(b *queue.Batch, p queue.Payload) error {
 
 // Event implements messaging.Sink.
 func (s sink) Event(b *queue.Batch, topic []byte, p queue.Payload) error {
-	c := s.c
-	c.mu.Lock()
-	sub := c.topics[string(topic)]
-	ended := sub == nil || sub.handle == nil
-	c.mu.Unlock()
-	if ended {
-		return nil
+	if sub := s.c.subscribed(topic); sub != nil {
+		return s.deliver(b, sub, p)
 	}
-	return s.deliver(b, sub, p)
+	return nil
+}
+
+// subscribed returns the subscription of a topic that has not ended; nil: there is
+// none.
+func (c *Client) subscribed(topic []byte) *subscription {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if sub := c.topics[string(topic)]; sub != nil && sub.handle != nil {
+		return sub
+	}
+	return nil
 }
 
 func (s sink) deliver(b *queue.Batch, sub *subscription, p queue.Payload) error {
@@ -448,6 +458,23 @@ func (s sink) deliver(b *queue.Batch, sub *subscription, p queue.Payload) error 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.put(b, i)
+}
+
+// Gap implements messaging.Sink.
+func (s sink) Gap(b *queue.Batch, topic []byte, lost uint64) {
+	c := s.c
+	i := item{gap: &Gap{Topic: string(topic), Broadcast: topic == nil, Lost: lost}}
+	if _, ok := c.handler.(GapHandler); !ok {
+		return
+	}
+	if topic != nil {
+		if i.sub = c.subscribed(topic); i.sub == nil {
+			return
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.put(b, i)
 }
 
 // Fail implements messaging.Sink.

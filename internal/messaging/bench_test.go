@@ -22,6 +22,7 @@ func (n *null) Request(_ *queue.Batch, id uint64, _ []byte, _, _ uint64) (uint64
 	return 0, nil
 }
 func (n *null) Answer(*queue.Batch, uint64, Outcome, []byte)    {}
+func (n *null) Gap(*queue.Batch, []byte, uint64)                {}
 func (n *null) Event(*queue.Batch, []byte, queue.Payload) error { return nil }
 func (n *null) Broadcast(*queue.Batch, queue.Payload) error     { return nil }
 func (n *null) Offer(*queue.Batch, uint64) (uint64, error)      { return 0, nil }

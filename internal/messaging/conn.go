@@ -39,6 +39,11 @@ type Sink interface {
 	Broadcast(b *queue.Batch, p queue.Payload) error
 	Event(b *queue.Batch, topic []byte, p queue.Payload) error
 
+	// Gap tells that messages are declared lost which would have come before what
+	// comes next: events of a topic or, with nil, broadcasts. Nobody knows how
+	// many if lost is 0.
+	Gap(b *queue.Batch, topic []byte, lost uint64)
+
 	// Fail ends the program's connection for the given reason. Called without
 	// a lock.
 	Fail(reason string)

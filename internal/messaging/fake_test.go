@@ -89,6 +89,10 @@ func (p *program) Event(b *queue.Batch, topic []byte, l queue.Payload) error {
 	return err
 }
 
+func (p *program) Gap(b *queue.Batch, topic []byte, lost uint64) {
+	p.take(delivery{what: "gap", id: lost, body: string(topic)})
+}
+
 func (p *program) Fail(reason string) {
 	p.mu.Lock()
 	p.failed = reason

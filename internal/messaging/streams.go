@@ -270,7 +270,7 @@ func (p *Peer) release(now time.Time, b *queue.Batch, st *stream, pub *publicati
 		case h.to < st.next:
 			continue // it came again meanwhile
 		case h.gap:
-			p.plane.Drops.Gaps.Add(h.to - st.next + 1)
+			p.lose(b, pub, topic, h.to-st.next+1)
 		case pub != nil:
 			pub.arrive(b, p.plane, topic, h.body)
 		}
@@ -289,20 +289,24 @@ func (p *Peer) release(now time.Time, b *queue.Batch, st *stream, pub *publicati
 	}
 }
 
+// lose counts messages that are declared lost, and tells who would have got them.
+func (p *Peer) lose(b *queue.Batch, pub *publication, topic []byte, n uint64) {
+	p.plane.Drops.Gaps.Add(max(n, 1))
+	if pub != nil {
+		pub.lose(b, topic, n)
+	}
+}
+
 // giveUp declares what is missing before the first that is held back lost.
 func (p *Peer) giveUp(now time.Time, b *queue.Batch, st *stream, cause interface{ Add(uint64) uint64 }) {
-	from := st.held[0].from
-	if !st.known {
-		st.begin(from)
-		cause.Add(1)
-		p.plane.Drops.Gaps.Add(1) // nobody knows how many
-	} else {
-		lost := from - st.next
-		cause.Add(lost)
-		p.plane.Drops.Gaps.Add(lost)
-		st.next = from
+	from, lost := st.held[0].from, uint64(0) // nobody knows how many
+	if st.known {
+		lost = from - st.next
 	}
+	cause.Add(max(lost, 1))
+	st.known, st.next = true, from
 	pub, topic := p.plane.publication(st.name)
+	p.lose(b, pub, topic, lost)
 	p.release(now, b, st, pub, topic)
 }
 
@@ -377,4 +381,16 @@ func (p *publication) arrive(b *queue.Batch, plane *Plane, topic, body []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.deliver(b, topic, load)
+}
+
+// lose tells the members of this node that messages of another are lost.
+func (p *publication) lose(b *queue.Batch, topic []byte, n uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.topic {
+		topic = nil
+	}
+	for _, t := range p.targets {
+		t.sink.Gap(b, topic, n)
+	}
 }

@@ -87,6 +87,9 @@ func (c *conn) Event(b *queue.Batch, topic []byte, p queue.Payload) error {
 	return c.deliver(b, &relaywire.Message{Op: relaywire.Publish, Name: topic}, p)
 }
 
+// Gap implements messaging.Sink: the protocol has no word for it.
+func (c *conn) Gap(*queue.Batch, []byte, uint64) {}
+
 // Fail implements messaging.Sink.
 func (c *conn) Fail(reason string) { c.stop(ending{broke, reason}) }
 

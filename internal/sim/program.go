@@ -253,5 +253,8 @@ func (p *program) deliver(k core.Kind, name string, body []byte) error {
 	return nil
 }
 
+// Gap implements messaging.Sink.
+func (p *program) Gap(*queue.Batch, []byte, uint64) {}
+
 // Fail implements messaging.Sink.
 func (p *program) Fail(reason string) { p.n.w.violated(p.n, "a program is thrown out: %s", reason) }
