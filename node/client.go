@@ -340,7 +340,7 @@ func (c *Client) Broadcast(cluster string, msg []byte) error {
 
 // Publish sends event to every subscriber of topic, itself too if it is one. The
 // caller may use event again when it returns. That there is no subscriber is no
-// error.
+// error. Publish and Broadcast wait while a link that is behind moves.
 func (c *Client) Publish(topic string, event []byte) error {
 	if err := checkName("topic", topic); err != nil {
 		return err
@@ -453,7 +453,6 @@ var batches = sync.Pool{New: func() any { return new(queue.Batch) }}
 // flush ends a use of a batch.
 func flush(b *queue.Batch) {
 	b.Flush()
-	relay.WaitOut(b)
 	batches.Put(b)
 }
 
@@ -469,7 +468,11 @@ func (c *Client) enter() (*queue.Batch, error) {
 
 func (c *Client) leave(b *queue.Batch) {
 	c.reader.Unlock()
-	flush(b)
+	b.Flush()
+	if len(b.Crowds) > 0 {
+		relay.WaitOut(b, func() bool { return c.Err() != nil })
+	}
+	batches.Put(b)
 }
 
 // named returns a name as octets, for the reader to use until it leaves.

@@ -50,6 +50,8 @@ type wires struct {
 	cut      bool
 	next     uint64
 	full     bool // refuses
+	limit    int  // octets, beyond which it does; 0: none
+	moved    uint64
 	scarce   bool // the same, for want of memory
 }
 
@@ -138,7 +140,7 @@ func (w *wires) Send(b *queue.Batch, _ wire.Lane, f *wire.Frame, head []byte, p 
 	if w.cut {
 		return 0, queue.ErrSealed
 	}
-	if w.full {
+	if w.full || w.limit > 0 && w.Waiting(wire.Publications) > w.limit {
 		return 0, queue.ErrFull
 	}
 	if w.scarce {
@@ -173,13 +175,16 @@ func (w *wires) Waiting(wire.Lane) (octets int) {
 	return octets
 }
 
-func (w *wires) Moved(wire.Lane) uint64 { return 0 }
+func (w *wires) Moved(wire.Lane) uint64 { return w.moved }
 
 func (w *wires) RTT() time.Duration { return time.Millisecond }
 
 // write has n of the queued frames leave.
 func (w *wires) write(n int) {
 	n = min(n, len(w.queued))
+	for _, f := range w.queued[:n] {
+		w.moved += uint64(len(f.data))
+	}
 	w.flying = append(w.flying, w.queued[:n]...)
 	w.queued = w.queued[n:]
 }

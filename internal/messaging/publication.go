@@ -37,7 +37,8 @@ type publication struct {
 	kept      replay
 	frame     wire.Frame // these two are for sending, under mu
 	head      [32]byte
-	since     int // octets since it was last seen whether links are filling up
+	since     int    // octets since it was last seen whether links are filling up
+	owed      uint64 // from here on, links that are full but move are still to get all
 }
 
 // A target is another node that takes part in a publication.
@@ -88,7 +89,8 @@ func (p *publication) spread(now time.Time, b *queue.Batch, plane *Plane, topic,
 	}
 	n := p.next
 	p.next++
-	p.kept.push(n, load)
+	p.kept.push(n, load, p.owed)
+	p.owed = n + 1
 	b.Octets += len(body) * len(p.nodes)
 	look := false
 	if p.since += len(body) + len(p.head); p.since >= crowdLook {
@@ -100,8 +102,9 @@ func (p *publication) spread(now time.Time, b *queue.Batch, plane *Plane, topic,
 		} else if p.send(b, t, n, 0, load) {
 			t.due = n + 1
 		}
-		if b.Crowd == nil && (look || t.due <= n) && t.peer.Crowded(now) {
-			b.Crowd = t.peer
+		if (look || t.due <= n) && t.peer.Crowded(now) {
+			b.AddCrowd(t.peer)
+			p.owed = min(p.owed, t.due)
 		}
 	}
 	fresh = !p.dirty
@@ -204,7 +207,17 @@ func (p *publication) mend(b *queue.Batch, peer *Peer, lost bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t := p.target(peer)
-	if t == nil || !p.mendTarget(b, t) || !lost || p.next == t.start {
+	if t == nil || !p.mendTarget(b, t) {
+		return
+	}
+	if p.owed < p.next { // it was kept for somebody, who may have it now
+		p.owed = p.next
+		for _, t := range p.nodes {
+			p.owed = min(p.owed, t.due)
+		}
+		p.kept.trim(p.next-1, p.owed)
+	}
+	if !lost || p.next == t.start {
 		return
 	}
 	p.say(b, t, wire.TypeDigest, 0, wire.Digest{Last: p.next - 1}.AppendBody(p.head[:0]))

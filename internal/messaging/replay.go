@@ -6,6 +6,10 @@ import "github.com/project-iris/iris/internal/queue"
 // something. What is before them is not kept.
 const maxReplay = 1 << 20
 
+// maxOwed is how many are kept at most of what links that are full and move are still to
+// get, if that is more.
+const maxOwed = 64 << 20
+
 // recordCost is what a message counts for beside its body.
 const recordCost = 8
 
@@ -23,8 +27,9 @@ type sharedBody struct {
 	body   *queue.Body
 }
 
-// push keeps the body of the next number. What there is no room for is missing.
-func (r *replay) push(n uint64, load queue.Payload) {
+// push keeps the body of the next number, and trims the rest. What there is no room for
+// is missing.
+func (r *replay) push(n uint64, load queue.Payload, owed uint64) {
 	switch {
 	case load.Shared != nil:
 		load.Shared.Hold()
@@ -35,9 +40,22 @@ func (r *replay) push(n uint64, load queue.Payload) {
 		return
 	}
 	r.octets += len(load.Data) + recordCost
-	for r.first < n && r.octets-r.oldest() >= maxReplay {
+	r.trim(n, owed)
+}
+
+// trim lets go of what is not to be kept before the number last. From owed on more is,
+// while there is memory.
+func (r *replay) trim(last, owed uint64) {
+	for r.first < last && r.octets-r.oldest() >= r.most(owed) {
 		r.pop()
 	}
+}
+
+func (r *replay) most(owed uint64) int {
+	if budget := r.small.Budget; r.first >= owed && !budget.Scarce() {
+		return min(maxOwed, int(budget.Limit()/8))
+	}
+	return maxReplay
 }
 
 // oldest returns what the oldest counts for.

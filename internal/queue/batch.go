@@ -1,6 +1,9 @@
 package queue
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // A Flusher writes out its queue, or wakes who does. What it appends to other
 // queues meanwhile it adds to the batch.
@@ -12,9 +15,9 @@ type Batch struct {
 	owed   []Flusher
 	Octets int // appended since the last flush, as far as appenders say
 
-	// Crowd is a queue that is filling up, which the owner of the batch had better
-	// wait for before it adds more; nil: there is none.
-	Crowd Crowd
+	// Crowds are queues that are filling up, which the owner of the batch had better
+	// wait for before it adds more.
+	Crowds []Crowd
 }
 
 // A Crowd is a queue with much in it that is moving: waiting for it helps.
@@ -22,6 +25,13 @@ type Crowd interface{ Crowded(now time.Time) bool }
 
 // Add puts f on the list.
 func (b *Batch) Add(f Flusher) { b.owed = append(b.owed, f) }
+
+// AddCrowd puts c among the crowds, once.
+func (b *Batch) AddCrowd(c Crowd) {
+	if !slices.Contains(b.Crowds, c) {
+		b.Crowds = append(b.Crowds, c)
+	}
+}
 
 // Flush flushes everything on the list, and what that adds to it.
 func (b *Batch) Flush() {

@@ -188,13 +188,13 @@ func (c *conn) read() ending {
 			frames, octets = frames+1, octets+n
 			if frames >= mostFrames || octets >= mostOctets || c.batch.Octets >= mostOctets {
 				c.batch.Flush()
-				WaitOut(&c.batch)
+				WaitOut(&c.batch, c.ending)
 				runtime.Gosched() // a flood takes its turn like everybody
 				frames, octets = 0, 0
 			}
 		}
 		c.batch.Flush()
-		WaitOut(&c.batch)
+		WaitOut(&c.batch, c.ending)
 		if err := c.in.fill(c.io, need); err != nil {
 			if end := c.told.Load(); end != nil {
 				return *end
@@ -412,6 +412,9 @@ func (c *conn) peer() string {
 	}
 	return c.nc.RemoteAddr().String()
 }
+
+// ending reports whether somebody has asked for the end.
+func (c *conn) ending() bool { return c.told.Load() != nil }
 
 // stop asks the reading goroutine to end the connection.
 func (c *conn) stop(e ending) {

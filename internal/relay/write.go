@@ -96,21 +96,16 @@ func (c *conn) broken(err error) {
 	c.queue.Unclaim()
 }
 
-// crowdLimit is how long a program that publishes waits at most for a link that is
-// filling up, each time it has sent as much as is flushed together.
-const crowdLimit = 2 * time.Second
-
-// WaitOut waits, after a flush, until a queue that the batch was filling up has room,
-// or stands. It looks every millisecond: it is a matter of megabytes.
-func WaitOut(b *queue.Batch) {
-	c := b.Crowd
-	if c == nil {
-		return
-	}
-	b.Crowd = nil
-	for end := time.Now().Add(crowdLimit); ; time.Sleep(time.Millisecond) {
-		if now := time.Now(); !now.Before(end) || !c.Crowded(now) {
-			return
+// WaitOut waits, after a flush, until each queue that the batch was filling up has room
+// or stands, or ended says that there is no point. As long as a queue moves its
+// publishers are no faster than it, or messages would be lost for no fault of the link.
+func WaitOut(b *queue.Batch, ended func() bool) {
+	const often, seldom = time.Millisecond, 10 * time.Millisecond // it is a matter of megabytes
+	for _, c := range b.Crowds {
+		for pause := often; c.Crowded(time.Now()) && !ended(); pause = min(2*pause, seldom) {
+			time.Sleep(pause)
 		}
 	}
+	clear(b.Crowds)
+	b.Crowds = b.Crowds[:0]
 }
