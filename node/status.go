@@ -174,6 +174,7 @@ func (s *Status) count(n *Node) {
 		"late replies":                    d.LateReplies.Load(),
 		"expired before they were served": d.Expired.Load(),
 		"requests lost with their member": d.Lost.Load(),
+		"requests not begun at the end":   d.Unstarted.Load(),
 		"tunnels refused: memory":         d.Tunnels.Load(),
 		"tunnels broken":                  n.tunnels.Broken.Load(),
 	}

@@ -275,7 +275,9 @@ func (c *Conn) Close(now time.Time, b *queue.Batch) {
 			}
 			g.limit = nil
 			c.plane.serve(now, b, g, k, c.home.everyone.key, body)
-		case ok && !c.plane.draining.Load(): // else who asked is ending as well
+		case ok && c.plane.draining.Load(): // who asked is ending as well
+			c.plane.Drops.Unstarted.Add(1)
+		case ok:
 			c.plane.again(now, b, g.ticket, c.Cluster, body, c)
 		case g.origin != nil:
 			g.origin.answer(b, g.number, wire.ReplyLost, c.home.says(c.plane), nil)

@@ -80,6 +80,9 @@ func (p *Plane) Join() { p.alone.Store(false) }
 // Drain has attempts of other nodes refused from now on. Loop.
 func (p *Plane) Drain() { p.draining.Store(true) }
 
+// Draining reports whether Drain was called. Safe for concurrent use.
+func (p *Plane) Draining() bool { return p.draining.Load() }
+
 // Open returns how many requests and builds programs of this node have in hand. Loop.
 func (p *Plane) Open() int {
 	n := 0

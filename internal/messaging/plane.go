@@ -87,6 +87,7 @@ type Drops struct {
 	Parked      atomic.Uint64 // bodies let go: no room, or no member before the deadline
 	LateReplies atomic.Uint64 // replies nobody waits for any more
 	Lost        atomic.Uint64 // requests whose member was lost while serving them
+	Unstarted   atomic.Uint64 // requests of programs of this node that ended with it before a member began
 	Tunnels     atomic.Uint64 // tunnel builds refused: memory is short
 	Expired     atomic.Uint64 // requests whose deadline passed before a member got to them
 	Retried     atomic.Uint64 // calls handed to another member: the first had provably not started

@@ -203,6 +203,18 @@ func (q *Queue) CutAt(b []byte, pos uint64, n int) ([]byte, bool) {
 	return b, true
 }
 
+// Restore puts back a frame of those that Seal took out, behind what it left. Before
+// Farewell.
+func (q *Queue) Restore(frame []byte) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.ended && !q.discarded {
+		q.reserve(len(frame), true)
+		q.begin(len(frame))
+		q.write(frame)
+	}
+}
+
 // Uncut frees the frames that Seal took out.
 func (q *Queue) Uncut() {
 	q.mu.Lock()

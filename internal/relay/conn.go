@@ -61,7 +61,8 @@ type conn struct {
 	written chan struct{}          // closed when it has ended
 	told    atomic.Pointer[ending] // the first end that anybody asked for
 	kicks   atomic.Bool            // the reading goroutine is to be told of it
-	unread  []byte                 // of Unstarted
+	unread  []byte                 // of frame
+	taken   []uint64               // positions of what was taken back from the program
 	odd     bool                   // a harmless oddity of this program was logged
 }
 
@@ -318,11 +319,16 @@ func (c *conn) end(e ending) {
 	c.count(e)
 
 	// From here on nothing more reaches the program. What it has not begun to
-	// read goes back to where it came from, unless the whole node ends.
-	c.queue.Seal(e.cause != stopped)
+	// read goes back to where it came from, unless the whole node ends: then it
+	// gets all that nobody else can take.
+	c.queue.Seal(e.cause != stopped || c.server.Plane.Draining())
+	left := c.queue.Appended()
 	c.tunnels.Close(now, &c.batch, tunnelReason(e))
 	c.m.Close(now, &c.batch)
-	c.unread = nil
+	if e.cause == stopped {
+		c.restore(left)
+	}
+	c.unread, c.taken = nil, nil
 	c.queue.Uncut()
 	if e.cause == lost {
 		c.queue.Discard()
@@ -344,6 +350,20 @@ func (c *conn) end(e ending) {
 	c.poke()
 	c.linger(now.Add(limit))
 	<-c.written
+}
+
+// restore puts back what was taken out of the queue, from a position on, and did not
+// go to others.
+func (c *conn) restore(pos uint64) {
+	var m relaywire.Message
+	for n := c.frame(pos, &m); n > 0; n = c.frame(pos, &m) {
+		if len(c.taken) > 0 && c.taken[0] == pos {
+			c.taken = c.taken[1:]
+		} else {
+			c.queue.Restore(c.unread[:n])
+		}
+		pos += uint64(n)
+	}
 }
 
 // linger reads on and throws away: a program that is stuck writing to us must get

@@ -95,15 +95,26 @@ func (c *conn) Fail(reason string) { c.stop(ending{broke, reason}) }
 
 // Unstarted implements messaging.Sink: the frame at pos, if end took it back.
 func (c *conn) Unstarted(pos uint64) (body []byte, ok bool) {
-	all := relaywire.Limits{Handshake: math.MaxInt32, Name: math.MaxInt32, Body: math.MaxInt32}
 	var m relaywire.Message
+	if c.frame(pos, &m) == 0 {
+		return nil, false
+	}
+	c.taken = append(c.taken, pos)
+	return m.Body, true
+}
+
+// frame reads the frame at pos, if Seal took it out, and returns its length; 0: it did
+// not.
+func (c *conn) frame(pos uint64, m *relaywire.Message) int {
+	all := relaywire.Limits{Handshake: math.MaxInt32, Name: math.MaxInt32, Body: math.MaxInt32}
 	for need := 64; ; {
+		var ok bool
 		if c.unread, ok = c.queue.CutAt(c.unread[:0], pos, need); !ok {
-			return nil, false
+			return 0
 		}
-		n, err := all.ParseToClient(c.unread, &m)
+		n, err := all.ParseToClient(c.unread, m)
 		if err == nil {
-			return m.Body, true
+			return n
 		}
 		if err != relaywire.ErrShort || n <= need {
 			panic("relay: own frame does not parse")
