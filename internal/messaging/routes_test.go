@@ -39,6 +39,7 @@ func TestRequestGoesByARouterWithoutALink(t *testing.T) {
 	a.expect(m, handed(4, "slow", 10))
 	net.pass(11 * time.Millisecond)
 	a.expect(c, answered(9, TimedOut, ""))
+	net.pass(streamSweep)
 	if m.Load() != 0 {
 		t.Errorf("the member has %d in hand though it was told that nobody waits", m.Load())
 	}
