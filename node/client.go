@@ -326,16 +326,7 @@ func (c *Client) Broadcast(cluster string, msg []byte) error {
 	if err := checkCluster(cluster); err != nil {
 		return err
 	}
-	if err := c.checkBody(len(msg)); err != nil {
-		return err
-	}
-	b, err := c.enter()
-	if err != nil {
-		return err
-	}
-	c.conn.Broadcast(time.Now(), b, c.named(cluster), msg)
-	c.leave(b)
-	return nil
+	return c.spread((*messaging.Conn).Broadcast, cluster, msg)
 }
 
 // Publish sends event to every subscriber of topic, itself too if it is one. The
@@ -345,14 +336,19 @@ func (c *Client) Publish(topic string, event []byte) error {
 	if err := checkName("topic", topic); err != nil {
 		return err
 	}
-	if err := c.checkBody(len(event)); err != nil {
+	return c.spread((*messaging.Conn).Publish, topic, event)
+}
+
+// spread sends a message to everybody of a name.
+func (c *Client) spread(send func(c *messaging.Conn, now time.Time, b *queue.Batch, name, msg []byte), name string, msg []byte) error {
+	if err := c.checkBody(len(msg)); err != nil {
 		return err
 	}
 	b, err := c.enter()
 	if err != nil {
 		return err
 	}
-	c.conn.Publish(time.Now(), b, c.named(topic), event)
+	send(c.conn, time.Now(), b, c.named(name), msg)
 	c.leave(b)
 	return nil
 }

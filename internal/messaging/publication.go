@@ -70,11 +70,8 @@ func (p *publication) leave(c *Conn) int {
 // ended for it; the others get it. It reports whether the loop must hear of it, and
 // false if the cell is closed.
 func (p *publication) spread(now time.Time, b *queue.Batch, plane *Plane, topic, body []byte) (fresh, ok bool) {
-	load := queue.Payload{Data: body}
-	if len(body) >= queue.ShareAbove {
-		load.Shared = queue.NewBody(plane.Budget, body)
-		defer load.Shared.Release()
-	}
+	load := queue.Fan(plane.Budget, body)
+	defer load.Release()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed.Load() {

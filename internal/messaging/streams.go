@@ -373,11 +373,8 @@ func (p *Peer) forgetIdle(now time.Time, idle time.Duration) {
 
 // arrive hands a body that another node published to the members of this one.
 func (p *publication) arrive(b *queue.Batch, plane *Plane, topic, body []byte) {
-	load := queue.Payload{Data: body}
-	if len(body) >= queue.ShareAbove {
-		load.Shared = queue.NewBody(plane.Budget, body)
-		defer load.Shared.Release()
-	}
+	load := queue.Fan(plane.Budget, body)
+	defer load.Release()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.deliver(b, topic, load)

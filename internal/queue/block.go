@@ -107,3 +107,20 @@ type Payload struct {
 // ShareAbove is the size in octets from which a payload that may fan out is
 // worth a shared body; smaller ones are copied into every queue.
 const ShareAbove = 16 << 10
+
+// Fan returns a payload that may fan out, for the caller to release when it has handed
+// it on.
+func Fan(budget *Budget, data []byte) Payload {
+	p := Payload{Data: data}
+	if len(data) >= ShareAbove {
+		p.Shared = NewBody(budget, data)
+	}
+	return p
+}
+
+// Release ends the caller's hold on a shared body, if there is one.
+func (p Payload) Release() {
+	if p.Shared != nil {
+		p.Shared.Release()
+	}
+}

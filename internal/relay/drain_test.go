@@ -3,7 +3,6 @@ package relay
 import (
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/project-iris/iris/internal/relaywire"
 )
@@ -22,12 +21,12 @@ func TestDrainTakesBackWhatWasNotBegun(t *testing.T) {
 		}
 		synctest.Wait()
 		w.plane.Drain()
-		done := make(chan struct{})
-		go func() {
-			w.close()
-			close(done)
-		}()
-		time.Sleep(time.Millisecond)
+		for c := range w.server.conns {
+			if c.m.Cluster == "echo" { // before the client, of which nothing would be left in its hands
+				c.stop(ending{cause: stopped, reason: "node terminating"})
+			}
+		}
+		synctest.Wait()
 		requests, broadcasts := 0, 0
 		for {
 			m, err := service.read()
@@ -48,7 +47,7 @@ func TestDrainTakesBackWhatWasNotBegun(t *testing.T) {
 		}
 		service.nc.Close()
 		client.nc.Close()
-		<-done
+		w.close()
 		if broadcasts != many {
 			t.Errorf("%d of %d broadcasts came", broadcasts, many)
 		}
