@@ -158,6 +158,9 @@ func (c *Config) check() error {
 			return fmt.Errorf("%q is not the address of a peer: give HOST:PORT, such as 192.0.2.1:14142", p)
 		}
 	}
+	if c.State == "" && slices.Contains(c.Discover, Cache) {
+		return errors.New("where other nodes were is kept in a state directory: give State, or leave out Cache")
+	}
 	if c.Memory == 0 {
 		c.Memory = max(DefaultMemory()/2, minMemory)
 	}

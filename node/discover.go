@@ -46,6 +46,13 @@ func newSearch(w *network, key string) *search {
 		s.lan = s.newLAN(at, multicast, scan)
 		sources = append(sources, s.lan)
 	}
+	if slices.Contains(c.Discover, Cache) {
+		sources = append(sources, &discovery.Cache{
+			Dir: c.State, Log: c.Log,
+			Alone: func() bool { return w.standing().Alone },
+			Known: w.others,
+		})
+	}
 	s.finder = discovery.NewFinder(discovery.FinderConfig{
 		Sources:  sources,
 		Log:      c.Log,
@@ -185,6 +192,24 @@ func (w *network) knows(id ring.ID, at netip.AddrPort) bool {
 	return there || slices.ContainsFunc(w.links.Links(), func(l *link.Link) bool { return l.Addr() == at })
 }
 
+// others returns where other nodes are: first where this one has dialled them.
+func (w *network) others() (all []netip.AddrPort) {
+	for _, l := range w.links.Links() {
+		if l.Dialled() {
+			all = append(all, l.Addr())
+		}
+	}
+	w.mu.Lock()
+	for at, id := range w.at {
+		if id != w.identity.ID() {
+			all = append(all, at)
+		}
+	}
+	w.mu.Unlock()
+	slices.SortFunc(all, netip.AddrPort.Compare)
+	return slices.Compact(all)
+}
+
 // lowest reports whether no node that is known in a subnet has a lower id than this.
 func (w *network) lowest(subnet netip.Prefix) bool {
 	w.mu.Lock()
@@ -195,4 +220,47 @@ func (w *network) lowest(subnet netip.Prefix) bool {
 		}
 	}
 	return true
+}
+
+// status returns what was counted; nil: nothing is looked for.
+func (s *search) status() *DiscoveryStatus {
+	f := s.finder.Stats()
+	if len(f.Sources) == 0 {
+		return nil
+	}
+	d := &DiscoveryStatus{
+		Alone:      s.w.standing().Alone,
+		Interfaces: []string{},
+		Sent:       map[string]uint64{},
+		Heard:      map[string]uint64{},
+		Refused:    map[string]uint64{},
+		Dials: map[string]uint64{
+			"addresses nobody dials on another's word": f.Refused,
+			"begun":                      f.Dialled,
+			"linked":                     f.Linked,
+			"nodes or addresses in hand": uint64(f.Waiting),
+			"not taken in: too many":     f.Dropped,
+		},
+	}
+	for _, one := range f.Sources {
+		status := SourceStatus{Name: one.Name, Found: one.Found}
+		if one.Ended != nil {
+			status.Ended = one.Ended.Error()
+		}
+		d.Sources = append(d.Sources, status)
+	}
+	if s.lan == nil {
+		return d
+	}
+	l := s.lan.Stats()
+	d.Interfaces, d.Interval, d.Scanning = l.Interfaces, l.Interval.Seconds(), l.Scanning
+	for k, name := range map[discovery.Kind]string{discovery.Beacon: "beacons", discovery.Probe: "probes", discovery.Answer: "answers"} {
+		d.Sent[name], d.Heard[name] = l.Sent[k], l.Heard[k]
+	}
+	d.Sent["failed"] = l.Failed
+	for code, n := range l.Refused {
+		d.Refused[string(code)] = n
+	}
+	d.Refused["left to the system: too many at once"] = l.Paused
+	return d
 }

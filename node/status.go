@@ -39,6 +39,8 @@ type Status struct {
 	Peers    []PeerStatus `json:"peers"`
 	Links    []LinkStatus `json:"links"`
 
+	Discovery *DiscoveryStatus `json:"discovery,omitempty"` // nil: nothing is looked for
+
 	Memory     MemoryStatus `json:"memory"`
 	Goroutines int          `json:"goroutines"` // of the process
 
@@ -86,6 +88,27 @@ type LinkStatus struct {
 	Software string     `json:"software"`
 	Key      int        `json:"key"` // which of the accepted keys vouches for the node; 0: the first
 	Waiting  LaneStatus `json:"waiting"`
+}
+
+// DiscoveryStatus is how other nodes are looked for. Packets are counted as they are on
+// the wire: a beacon goes to each interface, and there by IPv4 and by IPv6.
+type DiscoveryStatus struct {
+	Sources    []SourceStatus    `json:"sources"`
+	Alone      bool              `json:"alone"`      // no other node is known
+	Interfaces []string          `json:"interfaces"` // that are used
+	Interval   float64           `json:"interval_s"` // of beacons: up to 600, and 1 when something is new
+	Scanning   bool              `json:"scanning"`   // addresses are asked one after another
+	Sent       map[string]uint64 `json:"sent"`       // packets, by kind
+	Heard      map[string]uint64 `json:"heard"`      // of other nodes of the network
+	Refused    map[string]uint64 `json:"refused"`    // by code; those of this node itself, and repeated ones, are among them
+	Dials      map[string]uint64 `json:"dials"`      // what came of what was found
+}
+
+// SourceStatus is one way to find other nodes.
+type SourceStatus struct {
+	Name  string `json:"name"`
+	Found uint64 `json:"found"` // times that it found an address
+	Ended string `json:"ended"` // why it does not go on; empty: it does, or has told all
 }
 
 // LaneStatus is how many octets wait in a link, by lane.
@@ -149,6 +172,7 @@ func (n *Node) Status() (*Status, error) {
 	if n.network != nil {
 		s.countNetwork(n.network, &dir, lost, forged)
 		s.list(n.network, known)
+		s.Discovery = n.network.search.status()
 	}
 	return s, nil
 }
@@ -253,7 +277,7 @@ func (s *Status) countNetwork(w *network, dir *directory.Stats, lost, forged uin
 // list fills in the other nodes and the links to them.
 func (s *Status) list(w *network, known []overlay.Known) {
 	s.Node = w.identity.ID().String()
-	s.Address = addresses(w.addrs)
+	s.Address = addresses(w.own())
 	s.Abroad = w.splice.Open()
 	tunnels := w.splice.With()
 	links := w.links.Links()

@@ -243,6 +243,9 @@ func (o *nodeFlags) config(cmd *cobra.Command, log *slog.Logger) (node.Config, e
 	case state != "":
 		c.State = filepath.Join(absolute(state), nodeDir(c.Network, c.Port))
 	}
+	if c.State == "" {
+		c.Discover = slices.DeleteFunc(slices.Clone(c.Discover), func(way string) bool { return way == node.Cache })
+	}
 	return c, nil
 }
 

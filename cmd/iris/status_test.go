@@ -31,6 +31,12 @@ func TestTableSaysWhatCounts(t *testing.T) {
 		Links: []node.LinkStatus{{Node: "8899aabb000000000000000000000000", Address: "192.0.2.2:14142", Dialled: true,
 			Since: time.Now().Add(-61 * time.Second), RTT: 0.25, Received: 2048, Sent: 512, Software: "iris v1", Key: 1,
 			Waiting: node.LaneStatus{Requests: 1024, Bulk: 1024}}},
+		Discovery: &node.DiscoveryStatus{
+			Sources:    []node.SourceStatus{{Name: "peers", Found: 2}, {Name: "cache", Ended: "the file is\nlocked"}},
+			Interfaces: []string{"eth0", "wlan0"}, Interval: 64, Scanning: true,
+			Sent: map[string]uint64{"beacons": 12, "answers": 0}, Heard: map[string]uint64{"answers": 3},
+			Refused: map[string]uint64{"packet_key": 4}, Dials: map[string]uint64{"begun": 2},
+		},
 		Memory:  node.MemoryStatus{Used: 1536, Limit: 96 << 20},
 		Sent:    node.SentStatus{Requests: 9000, Replies: 12, Events: 14},
 		Ended:   map[string]uint64{"orderly": 6, "lost": 0, "slow": 2},
@@ -72,6 +78,25 @@ ccddeeff    active  by way of 8899aabb, silent  0        -
 
 LINK TO   DIALLED             UP    ROUND TRIP  RECEIVED  SENT   WAITING  KEY  SOFTWARE
 8899aabb  at 192.0.2.2:14142  1m1s  0.25 ms     2 KiB     512 B  2 KiB    2    iris v1
+
+OTHER NODES BY  FOUND  STATE
+peers           2      well
+cache           0      the file is\nlocked
+
+interfaces  eth0 wlan0
+beacons     one every 1m4s at most, scanning
+
+DISCOVERY PACKETS SENT
+beacons  12
+
+DISCOVERY PACKETS HEARD
+answers  3
+
+DISCOVERY PACKETS REFUSED
+packet_key  4
+
+DIALS OF WHAT WAS FOUND
+begun  2
 
 CONNECTIONS ENDED
 orderly  6

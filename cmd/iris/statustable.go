@@ -157,6 +157,7 @@ func writeTable(w io.Writer, s *node.Status, rates *statusRates) error {
 	t.names(s, "TOPIC", "SUBSCRIBERS", s.Topics)
 	t.peers(s.Peers)
 	t.links(s, rates)
+	t.discovery(s.Discovery)
 	t.counts("CONNECTIONS ENDED", s.Ended)
 	t.counts("LINKS ENDED", s.LinksEnded)
 	t.counts("TUNNELS TO OTHER NODES ENDED", s.TunnelsEnded)
@@ -248,6 +249,31 @@ func (t table) links(s *node.Status, rates *statusRates) {
 		}
 		t.row(append(cells, printable(l.Software))...)
 	}
+}
+
+// discovery writes how other nodes are looked for.
+func (t table) discovery(d *node.DiscoveryStatus) {
+	if d == nil {
+		return
+	}
+	t.row()
+	t.row("OTHER NODES BY", "FOUND", "STATE")
+	for _, s := range d.Sources {
+		t.row(s.Name, s.Found, cmp.Or(visible(s.Ended), "well"))
+	}
+	if d.Interval > 0 {
+		scan := "no scan now"
+		if d.Scanning {
+			scan = "scanning"
+		}
+		t.row()
+		t.row("interfaces", cmp.Or(strings.Join(d.Interfaces, " "), "none"))
+		t.row("beacons", fmt.Sprintf("one every %v at most, %s", time.Duration(d.Interval*float64(time.Second)), scan))
+	}
+	t.counts("DISCOVERY PACKETS SENT", d.Sent)
+	t.counts("DISCOVERY PACKETS HEARD", d.Heard)
+	t.counts("DISCOVERY PACKETS REFUSED", d.Refused)
+	t.counts("DIALS OF WHAT WAS FOUND", d.Dials)
 }
 
 // short returns the digits of a node's id that logs show.

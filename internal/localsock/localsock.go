@@ -83,7 +83,7 @@ func listen(path string, opt Options) (*Listener, error) {
 		return nil, err
 	}
 
-	lock, err := lockFile(path + ".lock")
+	lock, err := Lock(path + ".lock")
 	if err != nil {
 		return nil, err
 	}

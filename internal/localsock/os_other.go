@@ -17,6 +17,8 @@ func supported() error {
 
 const maxPath = 0
 
-func owner(fs.FileInfo) int             { return -1 }
-func lockFile(string) (*os.File, error) { return nil, supported() }
-func peerUID(int) (int, error)          { return -1, supported() }
+func owner(fs.FileInfo) int { return -1 }
+
+// Lock fails on this system.
+func Lock(string) (*os.File, error) { return nil, supported() }
+func peerUID(int) (int, error)      { return -1, supported() }

@@ -17,9 +17,9 @@ func supported() error { return nil }
 // owner returns the user that a file belongs to.
 func owner(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }
 
-// lockFile opens the file at path, made if missing, and locks it until it is
+// Lock opens the file at path, made if missing, and locks it until it is
 // closed. It fails with ErrTaken where somebody else holds the lock.
-func lockFile(path string) (*os.File, error) {
+func Lock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,164 @@
+package discovery
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/project-iris/iris/internal/localsock"
+)
+
+// A cacheRun is a node's cache at work.
+type cacheRun struct {
+	log   strings.Builder
+	alone bool
+	known []netip.AddrPort
+	found []netip.AddrPort
+	err   error
+	stop  func()
+}
+
+func runCache(dir string, known ...netip.AddrPort) *cacheRun {
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &cacheRun{alone: len(known) == 0, known: known}
+	c := &Cache{
+		Dir: dir, Log: slog.New(slog.NewTextHandler(&r.log, nil)),
+		Alone: func() bool { return r.alone },
+		Known: func() []netip.AddrPort { return r.known },
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.err = c.Run(ctx, func(f Found) { r.found = append(r.found, f.Addrs...) })
+	}()
+	r.stop = func() { cancel(); <-done }
+	return r
+}
+
+func someAddrs(n int) (all []netip.AddrPort) {
+	for i := range n {
+		all = append(all, away(i+1))
+	}
+	return all
+}
+
+func TestNodesOfLastTimeAreFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		first := runCache(dir, someAddrs(20)...)
+		time.Sleep(time.Hour)
+		first.stop()
+		if len(first.found) > 0 || first.err != nil || first.log.Len() > 0 {
+			t.Errorf("a node that has others found %v, %v, %s", first.found, first.err, &first.log)
+		}
+		info, err := os.Stat(filepath.Join(dir, cacheFile))
+		if err != nil || info.Mode().Perm() != cacheAccess {
+			t.Errorf("the file is %v, %v", info, err)
+		}
+
+		next := runCache(dir)
+		time.Sleep(offerEvery / 2)
+		if !slices.Equal(next.found, someAddrs(offerMost)) {
+			t.Errorf("at once %v are found", next.found)
+		}
+		time.Sleep(3 * time.Second)
+		if !slices.Equal(next.found, someAddrs(20)) {
+			t.Errorf("in the end %v are found", next.found)
+		}
+		time.Sleep(cacheEvery)
+		if len(next.found) != 40 {
+			t.Errorf("a node that stays alone found %d addresses, want 20 again", len(next.found))
+		}
+		next.alone, next.known = false, someAddrs(30)[28:]
+		time.Sleep(time.Hour)
+		if len(next.found) != 40 {
+			t.Error("a node that has others searches on")
+		}
+		next.stop()
+
+		last := runCache(dir)
+		time.Sleep(10 * time.Second)
+		last.stop()
+		if want := append(someAddrs(30)[28:], someAddrs(20)...); !slices.Equal(last.found, want) {
+			t.Errorf("found %v, want %v: the latest first, nothing lost", last.found, want)
+		}
+	})
+}
+
+func TestCacheIsBounded(t *testing.T) {
+	all := someAddrs(3 * cacheMost)
+	if got := merge(all[:10], all); len(got) != cacheMost || !slices.Equal(got, all[:cacheMost]) {
+		t.Errorf("%d addresses are kept of %d", len(got), len(all))
+	}
+	if _, err := parseCache(appendCache(nil, all)); err == nil {
+		t.Error("a file with too many addresses is taken")
+	}
+}
+
+func TestDamagedCacheIsStartedAnew(t *testing.T) {
+	good := appendCache(nil, someAddrs(3))
+	for _, content := range [][]byte{
+		{}, []byte("iris peers 2\n"), good[:len(good)-1], append(slices.Clone(good), "nonsense\n"...),
+		bytes.Repeat([]byte("x"), 10<<20), append(slices.Clone(good), 0),
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, cacheFile)
+			if err := os.WriteFile(path, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			r := runCache(dir)
+			time.Sleep(time.Second)
+			r.alone, r.known = false, someAddrs(2)
+			time.Sleep(2 * cacheEvery)
+			r.stop()
+			if len(r.found) > 0 || r.err != nil || !strings.Contains(r.log.String(), "gathered anew") {
+				t.Errorf("%.40q: found %v, %v, %s", content, r.found, r.err, &r.log)
+			}
+			if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, appendCache(nil, someAddrs(2))) {
+				t.Errorf("%.40q is followed by %q, %v", content, got, err)
+			}
+		})
+	}
+}
+
+func TestCacheOfAnotherNodeIsLeftAlone(t *testing.T) {
+	dir := t.TempDir()
+	lock, err := localsock.Lock(filepath.Join(dir, cacheFile+".lock"))
+	if err != nil {
+		t.Skip(err) // not on this system
+	}
+	defer lock.Close()
+	r := runCache(dir, someAddrs(1)...)
+	r.stop()
+	if r.err == nil || !strings.Contains(fmt.Sprint(r.err), dir) {
+		t.Errorf("error %v", r.err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, cacheFile)); err == nil {
+		t.Error("the file was written without the lock")
+	}
+}
+
+func FuzzParseCache(f *testing.F) {
+	f.Add(appendCache(nil, someAddrs(3)))
+	f.Add([]byte(cacheHead + "[fe80::1%eth0]:1\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		all, err := parseCache(b)
+		if err != nil {
+			return
+		}
+		again, err := parseCache(appendCache(nil, all))
+		if err != nil || !slices.Equal(all, again) {
+			t.Errorf("%q is read as %v, and then as %v, %v", b, all, again, err)
+		}
+	})
+}
