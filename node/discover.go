@@ -5,10 +5,12 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/project-iris/iris/internal/discovery"
 	"github.com/project-iris/iris/internal/link"
+	"github.com/project-iris/iris/internal/queue"
 	"github.com/project-iris/iris/internal/ring"
 	"github.com/project-iris/iris/internal/session"
 )
@@ -161,12 +163,15 @@ func (w *network) moved(interfaces []discovery.Interface) {
 		return
 	}
 	at := w.listener.Addr().(*net.TCPAddr).AddrPort()
-	if !at.Addr().IsUnspecified() {
+	addrs := hostAddrs(at, interfaces)
+	if !at.Addr().IsUnspecified() || slices.Equal(addrs, w.own()) {
 		return
 	}
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.addrs = hostAddrs(at, interfaces)
+	w.addrs = addrs
+	w.mu.Unlock()
+	w.n.config.Log.Info("other nodes reach this one here now", "address", strings.Join(addresses(addrs), " "))
+	w.n.tell(func(now time.Time, _ *queue.Batch) { w.n.loop.Core.Move(now, addrs, &w.n.loop.Out) })
 }
 
 // isOwn reports whether an address is one of this node.

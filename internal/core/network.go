@@ -62,6 +62,12 @@ func (c *Core) Down(now time.Time, id ring.ID, out *Output) {
 	c.collect(now, out)
 }
 
+// Move tells where this node may be dialled from now on.
+func (c *Core) Move(now time.Time, addrs []wire.Addr, out *Output) {
+	c.overlay.Move(now, addrs, &c.ring)
+	c.collect(now, out)
+}
+
 // DialFailed tells that no link came of a Dial.
 func (c *Core) DialFailed(now time.Time, id ring.ID, out *Output) {
 	c.overlay.DialFailed(now, id, &c.ring)

@@ -2,6 +2,7 @@ package hosts
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -27,11 +28,12 @@ type Capture struct {
 	mu     sync.Mutex
 	blocks [][]byte
 	octets int64
+	udp    map[uint16]int // frames with datagrams to a port
 }
 
 // Capture starts a capture that keeps up to limit octets.
 func (l *LAN) Capture(limit int64) (*Capture, error) {
-	c := &Capture{limit: limit, ended: make(chan error, 1)}
+	c := &Capture{limit: limit, ended: make(chan error, 1), udp: make(map[uint16]int)}
 	if err := l.bridge.do(c.open); err != nil {
 		return nil, fmt.Errorf("capture: %w", err)
 	}
@@ -104,6 +106,9 @@ func (c *Capture) keep(frame []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.octets += int64(len(frame))
+	if port, ok := udpPort(frame); ok {
+		c.udp[port]++
+	}
 	if c.octets > c.limit {
 		return // Stop tells
 	}
@@ -139,6 +144,30 @@ func (c *Capture) Octets() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.octets
+}
+
+// UDP returns how many datagrams the hosts have sent to a port.
+func (c *Capture) UDP(port uint16) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.udp[port]
+}
+
+// udpPort returns the port that a frame with a datagram is for.
+func udpPort(frame []byte) (port uint16, ok bool) {
+	const ethernet, header4, header6 = 14, 20, 40
+	at := 0
+	switch {
+	case len(frame) < ethernet+header4:
+	case frame[12] == 8 && frame[13] == 0 && frame[ethernet+9] == unix.IPPROTO_UDP:
+		at = ethernet + int(frame[ethernet]&15)*4
+	case frame[12] == 0x86 && frame[13] == 0xdd && frame[ethernet+6] == unix.IPPROTO_UDP:
+		at = ethernet + header6
+	}
+	if at == 0 || len(frame) < at+4 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint16(frame[at+2:]), true
 }
 
 // Contains tells whether a frame has text in it.

@@ -39,12 +39,25 @@ type network struct {
 func newNetwork(t *testing.T, hosts, spare int) *network {
 	t.Helper()
 	n := &network{lan: newLAN(t, hosts+spare), told: true} // or skip
+	n.startAll(t, hosts)
+	return n
+}
+
+// newDiscovering does as newNetwork, but nobody is told of others.
+func newDiscovering(t *testing.T, hosts, spare int) *network {
+	t.Helper()
+	n := &network{lan: newLAN(t, hosts+spare)}
+	n.startAll(t, hosts)
+	return n
+}
+
+func (n *network) startAll(t *testing.T, hosts int) {
+	t.Helper()
 	thePlace.need(t)
 	n.key = newKey(t)
 	for i := range hosts {
 		n.start(t, i)
 	}
-	return n
 }
 
 func newKey(t *testing.T) string {
@@ -56,9 +69,9 @@ func newKey(t *testing.T) string {
 	return file
 }
 
-func (n *network) start(t *testing.T, i int) {
+func (n *network) start(t *testing.T, i int, flags ...string) {
 	t.Helper()
-	flags := []string{"--net", secret + " network", "--key", n.key}
+	flags = append(flags, "--net", secret+" network", "--key", n.key)
 	if n.told {
 		flags = append(flags, "--discover", "none")
 	}
@@ -197,7 +210,7 @@ func (s service) HandleTunnel(ctx context.Context, t *iris.Tunnel) {
 
 func TestSixHosts(t *testing.T) {
 	const hosts = 6
-	n := newNetwork(t, hosts, 1)
+	n := newDiscovering(t, hosts, 1)
 	capture, err := n.lan.Capture(512 << 20)
 	if err != nil {
 		t.Fatal(err)

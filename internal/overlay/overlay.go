@@ -111,6 +111,16 @@ func (o *Overlay) Down(now time.Time, id ring.ID, out *Output) {
 	o.settle(now, out)
 }
 
+// Move tells where this node may be dialled from now on, and so tells the others.
+func (o *Overlay) Move(now time.Time, addrs []wire.Addr, out *Output) {
+	o.wake(now, out)
+	o.addrs = addrs
+	if o.state == wire.Active && !o.departed {
+		o.announce(now, wire.EventJoin, out)
+	}
+	o.settle(now, out)
+}
+
 // DialFailed tells that no link came of a Dial.
 func (o *Overlay) DialFailed(now time.Time, id ring.ID, out *Output) {
 	o.wake(now, out)

@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -125,5 +126,23 @@ func TestEventsAreCutToFrames(t *testing.T) {
 	}
 	if len(got) != len(events) || got[2999].Seq != 2999 || len(out.Send) > 6 {
 		t.Errorf("%d events in %d messages, want %d", len(got), len(out.Send), len(events))
+	}
+}
+
+// A node that has moved tells all others where it may be dialled now.
+func TestNodeThatMovesTellsTheOthers(t *testing.T) {
+	n := newNet(t)
+	n.add(1, 2, 3, 4, 5, 6)
+	for _, v := range []uint64{2, 3, 4, 5, 6} {
+		n.link(id(v), id(1))
+	}
+	n.run(5 * time.Second)
+	moved := []wire.Addr{{AddrPort: netip.MustParseAddrPort("192.0.2.77:14142")}}
+	n.do(id(3), func(o *Overlay, out *Output) { o.Move(n.now, moved, out) })
+	n.run(2 * time.Second)
+	for other, o := range n.nodes {
+		if got := o.Addrs(id(3)); !slices.Equal(got, moved) {
+			t.Errorf("node %v knows of node 3 at %v, want %v", other, got, moved)
+		}
 	}
 }
