@@ -44,7 +44,7 @@ var lines = [][]string{
 
 // testOnly are the packages that stand outside of the lines, since only test
 // files import them.
-var testOnly = []string{"internal/arch", "internal/conform"}
+var testOnly = []string{"internal/arch", "internal/discovery/discoverytest", "internal/conform"}
 
 // narrow are the packages that import nothing but the standard library and the
 // packages named here.

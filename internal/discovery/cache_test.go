@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,6 +21,7 @@ import (
 // A cacheRun is a node's cache at work.
 type cacheRun struct {
 	log   strings.Builder
+	mu    sync.Mutex
 	alone bool
 	known []netip.AddrPort
 	found []netip.AddrPort
@@ -32,16 +34,40 @@ func runCache(dir string, known ...netip.AddrPort) *cacheRun {
 	r := &cacheRun{alone: len(known) == 0, known: known}
 	c := &Cache{
 		Dir: dir, Log: slog.New(slog.NewTextHandler(&r.log, nil)),
-		Alone: func() bool { return r.alone },
-		Known: func() []netip.AddrPort { return r.known },
+		Alone: func() bool { alone, _ := r.others(); return alone },
+		Known: func() []netip.AddrPort { _, known := r.others(); return known },
 	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		r.err = c.Run(ctx, func(f Found) { r.found = append(r.found, f.Addrs...) })
+		r.err = c.Run(ctx, func(f Found) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.found = append(r.found, f.Addrs...)
+		})
 	}()
 	r.stop = func() { cancel(); <-done }
 	return r
+}
+
+func (r *cacheRun) others() (alone bool, known []netip.AddrPort) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.alone, r.known
+}
+
+// got returns what was found so far.
+func (r *cacheRun) got() []netip.AddrPort {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.found)
+}
+
+// meet lets the node have others.
+func (r *cacheRun) meet(known []netip.AddrPort) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.alone, r.known = false, known
 }
 
 func someAddrs(n int) (all []netip.AddrPort) {
@@ -57,8 +83,8 @@ func TestNodesOfLastTimeAreFound(t *testing.T) {
 		first := runCache(dir, someAddrs(20)...)
 		time.Sleep(time.Hour)
 		first.stop()
-		if len(first.found) > 0 || first.err != nil || first.log.Len() > 0 {
-			t.Errorf("a node that has others found %v, %v, %s", first.found, first.err, &first.log)
+		if len(first.got()) > 0 || first.err != nil || first.log.Len() > 0 {
+			t.Errorf("a node that has others found %v, %v, %s", first.got(), first.err, &first.log)
 		}
 		info, err := os.Stat(filepath.Join(dir, cacheFile))
 		if err != nil || info.Mode().Perm() != cacheAccess {
@@ -67,20 +93,24 @@ func TestNodesOfLastTimeAreFound(t *testing.T) {
 
 		next := runCache(dir)
 		time.Sleep(offerEvery / 2)
-		if !slices.Equal(next.found, someAddrs(offerMost)) {
-			t.Errorf("at once %v are found", next.found)
+		synctest.Wait()
+		if !slices.Equal(next.got(), someAddrs(offerMost)) {
+			t.Errorf("at once %v are found", next.got())
 		}
 		time.Sleep(3 * time.Second)
-		if !slices.Equal(next.found, someAddrs(20)) {
-			t.Errorf("in the end %v are found", next.found)
+		synctest.Wait()
+		if !slices.Equal(next.got(), someAddrs(20)) {
+			t.Errorf("in the end %v are found", next.got())
 		}
 		time.Sleep(cacheEvery)
-		if len(next.found) != 40 {
-			t.Errorf("a node that stays alone found %d addresses, want 20 again", len(next.found))
+		synctest.Wait()
+		if len(next.got()) != 40 {
+			t.Errorf("a node that stays alone found %d addresses, want 20 again", len(next.got()))
 		}
-		next.alone, next.known = false, someAddrs(30)[28:]
+		next.meet(someAddrs(30)[28:])
 		time.Sleep(time.Hour)
-		if len(next.found) != 40 {
+		synctest.Wait()
+		if len(next.got()) != 40 {
 			t.Error("a node that has others searches on")
 		}
 		next.stop()
@@ -88,8 +118,8 @@ func TestNodesOfLastTimeAreFound(t *testing.T) {
 		last := runCache(dir)
 		time.Sleep(10 * time.Second)
 		last.stop()
-		if want := append(someAddrs(30)[28:], someAddrs(20)...); !slices.Equal(last.found, want) {
-			t.Errorf("found %v, want %v: the latest first, nothing lost", last.found, want)
+		if want := append(someAddrs(30)[28:], someAddrs(20)...); !slices.Equal(last.got(), want) {
+			t.Errorf("found %v, want %v: the latest first, nothing lost", last.got(), want)
 		}
 	})
 }
@@ -118,11 +148,11 @@ func TestDamagedCacheIsStartedAnew(t *testing.T) {
 			}
 			r := runCache(dir)
 			time.Sleep(time.Second)
-			r.alone, r.known = false, someAddrs(2)
+			r.meet(someAddrs(2))
 			time.Sleep(2 * cacheEvery)
 			r.stop()
-			if len(r.found) > 0 || r.err != nil || !strings.Contains(r.log.String(), "gathered anew") {
-				t.Errorf("%.40q: found %v, %v, %s", content, r.found, r.err, &r.log)
+			if len(r.got()) > 0 || r.err != nil || !strings.Contains(r.log.String(), "gathered anew") {
+				t.Errorf("%.40q: found %v, %v, %s", content, r.got(), r.err, &r.log)
 			}
 			if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, appendCache(nil, someAddrs(2))) {
 				t.Errorf("%.40q is followed by %q, %v", content, got, err)

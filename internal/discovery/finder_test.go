@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -168,6 +169,7 @@ func (s scripted) Run(ctx context.Context, found func(Found)) error { return s(c
 func TestFinderMergesItsSources(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder
+		var mu sync.Mutex
 		var dialled, kept []netip.AddrPort
 		f := NewFinder(FinderConfig{
 			Sources: []Source{
@@ -189,6 +191,8 @@ func TestFinderMergesItsSources(t *testing.T) {
 				if id.IsZero() {
 					time.Sleep(time.Duration(addrs[0].Addr().As4()[3]) * time.Second) // in turn
 				}
+				mu.Lock()
+				defer mu.Unlock()
 				dialled = append(dialled, addrs...)
 				return nil
 			},
