@@ -40,7 +40,7 @@ type node struct {
 	seeds   []*node
 	names   names
 	programs
-	rivals
+	splices
 }
 
 // addr returns where a node is dialled: its index says who it is.

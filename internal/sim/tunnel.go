@@ -16,7 +16,7 @@ const (
 	unreadLimit = 256 << 10            // octets that wait for a program before chunks wait in its tunnels
 	burst       = 512 << 10            // octets that a program sends at a time
 	hesitation  = 2 * time.Millisecond // of a program that has something to do, at most
-	farewell    = 3 * time.Second      // from the end of traffic until all programs have closed what is open
+	farewell    = 10 * time.Second     // from the end of traffic until programs close what is open yet
 )
 
 // Reasons that programs are given for the end of a tunnel, beside those of packages
@@ -54,6 +54,7 @@ type mouth struct {
 	left         uint64 // of the message it is getting
 	credit, most int64
 	owed         uint64 // octets it has read and not granted again
+	lazy         bool   // it never grants again
 	acts         bool   // it is planned
 }
 
@@ -83,6 +84,7 @@ func (p *program) newMouth() *mouth {
 	if w.rng.IntN(40) == 0 { // more than its window
 		t.plan += tunnel.Window + w.rng.Uint64N(tunnel.Window)
 	}
+	t.lazy = !w.Traffic.Lossless && w.rng.IntN(20) == 0
 	w.mouths = append(w.mouths, t)
 	p.mouths[t.id] = t
 	p.tunnelled++
@@ -173,8 +175,13 @@ func (t *mouth) pair(o *mouth) {
 func (t *mouth) opened(now time.Time, m *machine) {
 	w := t.p.n.w
 	t.open = true
-	w.at(max(w.cease, w.now)+w.jitter(farewell), func() {
-		t.p.n.turn(func(now time.Time, m *machine) { t.hangUp(now, m) })
+	w.at(max(w.cease, w.now)+farewell+w.jitter(farewell/2), func() {
+		t.p.n.turn(func(now time.Time, m *machine) {
+			if o := t.peer; w.Traffic.Lossless && o != nil && !t.closed && (o.closed || o.plan > 0 || t.taken < o.octets) {
+				w.violated(t.p.n, "M15: tunnel %d is stuck after %d octets of %d", t.key, t.taken, o.octets+o.plan)
+			}
+			t.hangUp(now, m)
+		})
 	})
 	if t.closed {
 		return
@@ -203,7 +210,7 @@ func (t *mouth) act() {
 func (t *mouth) grant(now time.Time, m *machine, more uint64) {
 	more += t.owed
 	e := t.p.tunnels.End(t.id)
-	if t.closed || t.p.closed || e == nil || more == 0 {
+	if t.closed || t.p.closed || e == nil || more == 0 || t.lazy && t.most > 0 {
 		return
 	}
 	t.owed = 0

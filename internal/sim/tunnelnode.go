@@ -19,8 +19,8 @@ const (
 	dialBackTime = time.Second
 )
 
-// rivals are the tunnels of a node's programs to those of other nodes.
-type rivals struct {
+// splices are the tunnels of a node's programs to those of other nodes.
+type splices struct {
 	agreed map[[16]byte]*agreement
 	ends   []*end // of the connections that there are
 	closes bool   // there will be no more of them
@@ -221,5 +221,5 @@ func (n *node) loseTunnels() {
 			e.pipe.reset()
 		}
 	}
-	n.rivals = rivals{}
+	n.splices = splices{}
 }
