@@ -56,8 +56,9 @@ func (s *stage) fault(d disruption) (do, mend func() error) {
 	case killHost:
 		return func() error {
 			h.killNode()
-			h.killProgram(clientPart)
-			h.killProgram(servicePart)
+			for _, part := range programParts {
+				h.killProgram(part)
+			}
 			return nil
 		}, start
 	case killProgram:
@@ -68,7 +69,7 @@ func (s *stage) fault(d disruption) (do, mend func() error) {
 		return func() error { h.killProgram(part); return nil }, start
 	case freezeNode, freezeHost:
 		ps := h.processes(d.Kind == freezeHost)
-		return each(ps, (*hosts.Process).Freeze), each(ps, (*hosts.Process).Thaw)
+		return toAll(ps, (*hosts.Process).Freeze), toAll(ps, (*hosts.Process).Thaw)
 	case cutHost:
 		return h.Cut, h.Mend
 	case unplugHost:
@@ -78,7 +79,7 @@ func (s *stage) fault(d disruption) (do, mend func() error) {
 		return func() error { return h.CutTo(others...) }, func() error { return h.MendTo(others...) }
 	case splitLAN:
 		apart := s.hosts(d.Hosts)
-		return func() error { return s.lan.Split(apart) }, each(apart, (*hosts.Host).Mend)
+		return func() error { return s.lan.Split(apart) }, toAll(apart, (*hosts.Host).Mend)
 	case drainNode:
 		return func() error {
 			ctx, cancel := context.WithTimeout(context.Background(), startTime)
@@ -100,11 +101,11 @@ func (s *stage) hosts(which []int) []*hosts.Host {
 	return all
 }
 
-// each returns what calls f for all of some.
-func each[T any](all []T, f func(T) error) func() error {
+// toAll returns what calls f for all of some.
+func toAll[T any](of []T, f func(T) error) func() error {
 	return func() error {
 		var errs []error
-		for _, x := range all {
+		for _, x := range of {
 			errs = append(errs, f(x))
 		}
 		return errors.Join(errs...)

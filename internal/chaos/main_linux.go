@@ -17,22 +17,26 @@ func main() {
 		fmt.Fprintln(os.Stderr, p.run())
 		os.Exit(1)
 	}
-	ok, err := command(os.Args[1:])
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-	case err != nil:
+	held, err := command(os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "chaos:", err)
-		os.Exit(2)
-	case !ok:
+	}
+	switch {
+	case !held:
 		os.Exit(1)
+	case err != nil:
+		os.Exit(2)
 	}
 }
 
-// command makes a run, and tells whether every promise held.
-func command(args []string) (ok bool, err error) {
+// command makes a run, and tells whether every promise held as far as it came.
+func command(args []string) (held bool, err error) {
 	o, file, err := parseOptions(args, os.Stderr)
 	if err != nil {
-		return false, err
+		return true, err
 	}
 	for o.Seed == 0 {
 		o.Seed = rand.Uint64N(1_000_000)
@@ -41,7 +45,7 @@ func command(args []string) (ok bool, err error) {
 	if file != "" {
 		f, err := os.Create(file)
 		if err != nil {
-			return false, err
+			return true, err
 		}
 		defer f.Close()
 		lines = f
@@ -49,15 +53,15 @@ func command(args []string) (ok bool, err error) {
 	keep := o.History != ""
 	if !keep {
 		if o.History, err = os.MkdirTemp("", "iris-chaos-"); err != nil {
-			return false, err
+			return true, err
 		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	r, err := chaos(ctx, o, os.Stdout, lines)
-	ok = r != nil && r.OK
-	if !keep && ok {
+	held = r == nil || r.Held
+	if !keep && held {
 		os.RemoveAll(o.History)
 	}
-	return ok, err
+	return held, err
 }

@@ -22,7 +22,7 @@ type report struct {
 	faults  map[kind]int
 	healing []time.Duration
 	longest time.Duration // that there was no processor
-	OK      bool
+	Held    bool          // every promise did
 }
 
 // A line is one of JSON. Only the fields of its kind are there.
@@ -113,7 +113,7 @@ func (r *report) told(c *checker) {
 
 func (r *report) end(c *checker, us *usages) {
 	r.told(c)
-	r.OK = c.Count == 0
+	r.Held = c.Count == 0
 	slices.Sort(r.healing)
 	f := figures{
 		Broken: c.Count, Rounds: r.rounds, Faults: r.faults,
@@ -134,7 +134,7 @@ func (r *report) end(c *checker, us *usages) {
 
 func (r *report) summary(f *figures, us *usages) {
 	verdict := "every promise held"
-	if !r.OK {
+	if !r.Held {
 		verdict = fmt.Sprintf("%d BROKEN PROMISES; what programs and nodes wrote is in %s", f.Broken, r.options.History)
 	}
 	faults := 0

@@ -100,11 +100,10 @@ func (q *requests) finish(c *checker) {
 }
 
 // failedSince returns what a calm network does not do: requests asked in a span of
-// time that got no reply, of sessions that lived through it. Those to the names of
-// hosts that are not there are left out by to.
-func (q *requests) failedSince(from, until int64, to func(name string) bool) (failed []*request) {
+// time, to some names, that got no reply; of sessions that lived through it.
+func (q *requests) failedSince(from, until int64, to []string) (failed []*request) {
 	for _, x := range q.all {
-		if x.session != nil && !x.session.over && from <= x.at && x.at < until && !x.replied && to(x.to) {
+		if x.session != nil && !x.session.over && from <= x.at && x.at < until && !x.replied && slices.Contains(to, x.to) {
 			failed = append(failed, x)
 		}
 	}
