@@ -36,8 +36,11 @@ func (l *Loop) Settle(now time.Time, b *queue.Batch) {
 			break
 		}
 		for _, n := range out.News[news:] {
-			if n.Kind == overlay.NodeGone {
+			switch n.Kind {
+			case overlay.NodeGone:
 				l.Plane.NodeGone(now, b, n.ID)
+			case overlay.NodeJoined:
+				l.Plane.NodeJoined(now, n.ID)
 			}
 		}
 		news = len(out.News)

@@ -466,6 +466,15 @@ func (p *Plane) NodeGone(now time.Time, b *queue.Batch, id ring.ID) {
 	}
 }
 
+// NodeJoined says that a node is up, or is again: others may reach it though there is
+// no link. Loop.
+func (p *Plane) NodeJoined(now time.Time, id ring.ID) {
+	if peer := p.peer(id); peer != nil {
+		peer.gone.Store(false)
+		p.stray(now, peer)
+	}
+}
+
 // bury ends what a node that is gone was handed, and what it asked for. Loop.
 func (p *Plane) bury(now time.Time, b *queue.Batch, peer *Peer) {
 	peer.mu.Lock()

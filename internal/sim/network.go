@@ -2,6 +2,7 @@ package sim
 
 import (
 	"math"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -32,8 +33,22 @@ func (w *world) distance(a, b *node) time.Duration {
 
 // reaches reports whether what a sends comes to b.
 func (w *world) reaches(a, b *node) bool {
-	return a.group == b.group && !w.cut[[2]int{a.index, b.index}] && (b.alive || b.refuses)
+	return a.group == b.group && !w.cut[[2]int{a.index, b.index}] && (b.alive || b.refuses) && !w.apart(a, b, w.Apart)
 }
+
+// apart reports whether two nodes are one of a share of the pairs.
+func (w *world) apart(a, b *node, share float64) bool {
+	if share == 0 || slices.Contains(a.seeds, b) || slices.Contains(b.seeds, a) {
+		return false
+	}
+	if b.index < a.index {
+		a, b = b, a
+	}
+	return rand.New(rand.NewPCG(w.salt, uint64(a.index)<<32|uint64(b.index))).Float64() < share
+}
+
+// shut reports whether a cannot dial b, though b can dial a.
+func (w *world) shut(a, b *node) bool { return a.index < b.index && w.apart(a, b, w.Apart+w.Shut) }
 
 // A link is a connection. One that is cut does not break at once: what is sent
 // waits, until the way is free or the kernel gives up.
@@ -78,7 +93,7 @@ func (n *node) handshake(to *node, began instant) {
 		delete(n.dials, to)
 	case left > 0 && (n.ending(to) || to.ending(n)): // who comes next waits
 		w.after(time.Millisecond, func() { n.handshake(to, began) })
-	case !w.reaches(n, to) || !w.reaches(to, n):
+	case !w.reaches(n, to) || !w.reaches(to, n) || w.shut(n, to):
 		w.after(max(left, 0), func() { n.dialFailed(to) })
 	case !to.alive || to.m.Overlay.Next().IsZero():
 		n.dialFailed(to)

@@ -180,7 +180,7 @@ func (w *world) addTraffic(add func(name string, v float64, unit string)) {
 			replied++
 		}
 	}
-	var gaps, skipped, retried, repeated, unwritten, nacks uint64
+	var gaps, skipped, retried, repeated, unwritten, nacks, routed, returned uint64
 	for _, n := range w.alive {
 		d := &n.m.Plane.Drops
 		gaps += d.Gaps.Load()
@@ -189,6 +189,8 @@ func (w *world) addTraffic(add func(name string, v float64, unit string)) {
 		repeated += d.Repeated.Load()
 		unwritten += d.Unwritten.Load()
 		nacks += d.Nacks.Load()
+		routed += n.m.Plane.Hops.Sent.Load()
+		returned += n.m.Plane.Hops.Returned.Load()
 	}
 	if len(w.mouths) > 0 {
 		w.addTunnels(add)
@@ -198,6 +200,8 @@ func (w *world) addTraffic(add func(name string, v float64, unit string)) {
 	add("handed on", float64(retried), "requests")
 	add("never left", float64(unwritten), "attempts")
 	add("came again", float64(repeated), "attempts")
+	add("routed", float64(routed), "frames")
+	add("not handed on", float64(returned), "of them")
 	add("delivered", float64(w.found.delivered), "messages")
 	add("asked for again", float64(nacks), "times")
 	add("skipped", float64(skipped), "messages")

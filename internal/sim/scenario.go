@@ -27,6 +27,11 @@ type Scenario struct {
 	Network Network
 	Skew    time.Duration // of clocks, at most
 
+	// Apart is the share of the pairs of nodes that never hear each other, and Shut
+	// that of those of which one cannot dial the other. Nobody is apart from whom it
+	// starts with.
+	Apart, Shut float64
+
 	Settle time.Duration // from the last start to the first fault
 	Faults []Fault
 	// Session is how long a node lives in the mean, with churn: after that another
@@ -202,6 +207,11 @@ func DataScenarios(size int) []Scenario {
 		s.Traffic.Sever = 0.02
 		return s
 	}
+	apart := func(s Scenario) Scenario {
+		s.Apart = max(0.02, min(0.3, 3/float64(size)))
+		s.Shut = s.Apart
+		return s
+	}
 	far := func(s Scenario) Scenario {
 		s.Name, s.Network = s.Name+"-wan", wan
 		return s
@@ -219,6 +229,8 @@ func DataScenarios(size int) []Scenario {
 		far(lossless(with("static", "nothing breaks, at 60 ms"))),
 		lossless(with("drain", "nodes are stopped", Fault{Kind: Stop, Count: 1, Share: 0.05, For: 6 * time.Second, Repeat: 1})),
 		complete(with("turnover", "they come and go")),
+		apart(lossless(with("apart", "some pairs of nodes never hear each other"))),
+		far(apart(severed(with("apart-resets", "some pairs never hear each other, and links break, at 60 ms", resets)))),
 		severed(complete(with("resets", "links break", resets))),
 		far(severed(complete(with("resets", "links break, at 60 ms", resets)))),
 		with("one-way", "pairs do not hear each other one way", Fault{Kind: OneWay, Share: 0.1, For: 5 * time.Second, Repeat: 2}),

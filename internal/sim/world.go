@@ -19,6 +19,7 @@ type world struct {
 	now      instant
 	events   uint64
 	rng      *rand.Rand // of the world: faults and delays. Nodes have their own
+	salt     uint64     // of what pairs are apart
 	trace    trace
 	nodes    []*node // all there ever were
 	alive    []*node // sorted by id
@@ -41,6 +42,7 @@ func newWorld(s Scenario, seed uint64) *world {
 	w := &world{
 		Scenario: s, net: s.Network,
 		rng:  rand.New(rand.NewPCG(seed, 0x1715)),
+		salt: seed,
 		byID: map[ring.ID]*node{}, cut: map[[2]int]bool{},
 	}
 	for i := range s.Names {
