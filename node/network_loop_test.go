@@ -107,7 +107,7 @@ func TestNetworkTakesOneHop(t *testing.T) {
 		if _, err := c.Request(ctx, name, nil, patience); err != nil {
 			t.Fatal(err)
 		}
-		before, handed := passed(third), forwarded(nodes)
+		before, handed, routed := passed(third), forwarded(nodes), arrived(nodes)
 		for k := range uint32(100) {
 			if err := c.Publish(name, numbered(0, k, 1000)); err != nil {
 				t.Fatal(err)
@@ -123,8 +123,19 @@ func TestNetworkTakesOneHop(t *testing.T) {
 		if n := forwarded(nodes) - handed; n > 0 {
 			t.Errorf("%d messages were handed on", n)
 		}
+		if n := arrived(nodes) - routed; n > 0 {
+			t.Errorf("%d frames of programs took more than one hop", n)
+		}
 		s.Close()
 	}
+}
+
+// arrived counts the data frames that came to nodes by others.
+func arrived(nodes []*Node) (sum uint64) {
+	for _, n := range nodes {
+		sum += n.plane.Hops.Arrived.Load()
+	}
+	return sum
 }
 
 // passed counts the octets that left a node's data lanes.

@@ -209,7 +209,7 @@ func (s *Status) count(n *Node) {
 
 // countNetwork fills in what is counted of other nodes.
 func (s *Status) countNetwork(w *network, dir *directory.Stats, lost, forged uint64) {
-	d, links, tunnels := &w.n.plane.Drops, &w.links.Stats, &w.splice.Stats
+	d, hops, links, tunnels := &w.n.plane.Drops, &w.n.plane.Hops, &w.links.Stats, &w.splice.Stats
 	maps.Copy(s.Dropped, map[string]uint64{
 		"messages declared lost to subscribers here":         d.Gaps.Load(),
 		"messages missed: too much was held back for them":   d.HeldBack.Load(),
@@ -226,7 +226,8 @@ func (s *Status) countNetwork(w *network, dir *directory.Stats, lost, forged uin
 		"long messages given up: memory":                     links.NoMemory.Load(),
 		"frames that broke the protocol":                     links.Bad.Load(),
 		"frames of a kind this version does not know":        links.Skipped.Load(),
-		"control messages handed on: no room":                links.Overflow.Load(),
+		"messages handed on to routers: no room":             links.Overflow.Load(),
+		"messages handed on that are not of who they say":    hops.Forged.Load(),
 		"control messages that name this node as their own":  forged,
 		"requests whose time was up before they left":        links.Expired.Load(),
 		"tunnels to other nodes refused: too many":           tunnels.Full.Load(),
@@ -235,27 +236,32 @@ func (s *Status) countNetwork(w *network, dir *directory.Stats, lost, forged uin
 		"directory: too many names, or nodes of one":         dir.Full,
 	})
 	s.Mended = map[string]uint64{
-		"attempts refused by other nodes: busy":        d.RefusedBusy.Load(),
-		"attempts refused by other nodes: member gone": d.RefusedGone.Load(),
-		"attempts refused by other nodes: draining":    d.RefusedDraining.Load(),
-		"attempts refused by this node":                d.Refused.Load(),
-		"attempts taken back: never written":           d.Unwritten.Load(),
-		"attempts that came again":                     d.Repeated.Load(),
-		"attempts too old to tell":                     d.BelowWindow.Load(),
-		"messages for names without members any more":  d.Unwanted.Load(),
-		"messages that came again":                     d.Doubled.Load(),
-		"messages asked for again":                     d.Nacks.Load(),
-		"messages sent again: askings answered":        d.Replayed.Load(),
-		"control messages: no way to their node yet":   lost,
-		"links with new keys":                          links.Renewed.Load(),
-		"tunnels: dials failed":                        tunnels.Dial.Load(),
-		"tunnels: dials back failed":                   tunnels.DialBack.Load(),
-		"tunnels: connections not taken":               tunnels.Refused.Load(),
-		"directory: asked the wrong node":              dir.Redirects,
-		"directory: sent on too often":                 dir.RedirectLimits,
-		"directory: a new root did not know all yet":   dir.Incomplete,
-		"directory: told of a node without members":    dir.Unwanted,
-		"directory: not what a node says it announced": dir.Mismatches,
+		"attempts refused by other nodes: busy":         d.RefusedBusy.Load(),
+		"attempts refused by other nodes: member gone":  d.RefusedGone.Load(),
+		"attempts refused by other nodes: draining":     d.RefusedDraining.Load(),
+		"attempts refused by this node":                 d.Refused.Load(),
+		"attempts taken back: never written":            d.Unwritten.Load(),
+		"attempts that came again":                      d.Repeated.Load(),
+		"attempts too old to tell":                      d.BelowWindow.Load(),
+		"messages for names without members any more":   d.Unwanted.Load(),
+		"messages that came again":                      d.Doubled.Load(),
+		"messages asked for again":                      d.Nacks.Load(),
+		"messages sent again: askings answered":         d.Replayed.Load(),
+		"messages that others handed on for this node":  hops.Sent.Load(),
+		"messages for this node handed on by others":    hops.Arrived.Load(),
+		"messages handed on for others":                 hops.Forwarded.Load(),
+		"messages of others given back to them: no way": hops.Undelivered.Load(),
+		"messages that no router could hand on":         hops.Returned.Load(),
+		"control messages: no way to their node yet":    lost,
+		"links with new keys":                           links.Renewed.Load(),
+		"tunnels: dials failed":                         tunnels.Dial.Load(),
+		"tunnels: dials back failed":                    tunnels.DialBack.Load(),
+		"tunnels: connections not taken":                tunnels.Refused.Load(),
+		"directory: asked the wrong node":               dir.Redirects,
+		"directory: sent on too often":                  dir.RedirectLimits,
+		"directory: a new root did not know all yet":    dir.Incomplete,
+		"directory: told of a node without members":     dir.Unwanted,
+		"directory: not what a node says it announced":  dir.Mismatches,
 	}
 	for r := range link.Reasons {
 		s.LinksEnded[r.String()] = links.Closed[r].Load()

@@ -16,6 +16,7 @@ const (
 	holdTime      = 2 * time.Second        // without progress; then a gap
 	goneTime      = 200 * time.Millisecond // the same, of a publisher that is gone
 	nackFirst     = 200 * time.Millisecond // until a NACK is repeated; doubles
+	overtaken     = 20 * time.Millisecond  // until the first NACK without a link, where a hole is no loss yet
 	streamSweep   = 50 * time.Millisecond
 	maxStreams    = 200_000 // from other nodes; half of it if all are one's
 	maxNumbers    = 100_000 // of streams of this node's own that rest
@@ -219,6 +220,9 @@ func (p *Peer) holdBack(now time.Time, b *queue.Batch, st *stream, h heldBack) {
 	if st.octets > maxHoldBack+h.size() || p.plane.Budget.Scarce() {
 		p.giveUp(now, b, st, &p.plane.Drops.HeldBack)
 		return
+	}
+	if st.asked.IsZero() && p.linked() == nil {
+		st.asked = now.Add(overtaken - nackFirst) // it may come by another router
 	}
 	if now.Sub(st.asked) >= max(st.pause, nackFirst) || st.asked.IsZero() {
 		p.askAgain(now, st)
