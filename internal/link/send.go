@@ -83,7 +83,7 @@ func (l *Link) SendRouted(b *queue.Batch, f *wire.Frame, head, body []byte) erro
 	if flush {
 		b.Add(l.control)
 	}
-	if err != nil {
+	if err != nil && err != queue.ErrSealed {
 		l.m.Stats.Overflow.Add(1)
 	}
 	return err
