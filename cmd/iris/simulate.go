@@ -36,7 +36,7 @@ If a rule did not hold the exit status is 1, and the command is shown that runs 
 once more.`,
 		Args: func(_ *cobra.Command, args []string) error { return o.check(args) },
 		ValidArgsFunction: func(*cobra.Command, []string, string) (names []string, _ cobra.ShellCompDirective) {
-			for _, s := range sim.Scenarios(1) {
+			for _, s := range sim.All(1) {
 				names = append(names, cobra.CompletionWithDesc(s.Name, s.Text))
 			}
 			return names, cobra.ShellCompDirectiveNoFileComp
@@ -103,7 +103,7 @@ func (o *simulateFlags) runAll(out, talk io.Writer, scenarios []sim.Scenario) er
 
 func (o *simulateFlags) listAll(w io.Writer) error {
 	t := newTable(w)
-	for _, s := range sim.Scenarios(int(o.size)) {
+	for _, s := range sim.All(int(o.size)) {
 		if !o.json {
 			t.row(s.Name, s.Text)
 		} else if err := writeJSON(w, map[string]string{"scenario": s.Name, "text": s.Text}); err != nil {

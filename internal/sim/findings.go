@@ -105,6 +105,8 @@ func (f *findings) changed(w *world, n *node, since instant) {
 type counters struct {
 	since                      instant
 	ring, view, names, digests traffic
+
+	straight, routed int // requests and publications, once traffic has warmed up
 }
 
 type traffic struct{ messages, octets uint64 }
@@ -126,6 +128,21 @@ func (c *counters) message(t wire.Type, size int) {
 func (t *traffic) add(size int) {
 	t.messages++
 	t.octets += uint64(size)
+}
+
+// warmUp is after how much traffic requests and publications go straight.
+const warmUp = 10 * time.Second
+
+// sent counts a data frame.
+func (c *counters) sent(f *wire.Frame, w *world) {
+	if f.Type != wire.TypeRequest && f.Type != wire.TypePublish || w.now < w.begin+warmUp || w.now >= w.cease {
+		return
+	}
+	if f.Flags&wire.Routed == 0 {
+		c.straight++
+	} else {
+		c.routed++
+	}
 }
 
 // A sample is figures of one kind.

@@ -42,6 +42,8 @@ func (l Limit) String() string {
 
 func most(figure string, bound float64) Limit { return Limit{Figure: figure, Bound: bound} }
 
+func least(figure string, bound float64) Limit { return Limit{figure, bound, true} }
+
 // Gates returns the gates, those that say most first. The reduced ones are small
 // enough for every change: they find what is broken, and no figure of theirs says
 // anything about a large network.
@@ -56,6 +58,14 @@ func Gates(reduced bool) []Gate {
 			all = append(all, Trial{scenario, size, seeds, limits})
 		}
 		return all
+	}
+	// breaking returns the trials of a scenario in which links and nodes break: many
+	// seeds of a small network, few of a large one.
+	breaking := func(scenario string) (all []Trial) {
+		if reduced {
+			return []Trial{{scenario, 4, 1, nil}}
+		}
+		return []Trial{{scenario, 3, 100, nil}, {scenario, 10, 20, nil}, {scenario, 100, 1, nil}}
 	}
 	k, few := []int{1000}, []int{3, 10, 100, 1000}
 	gate := func(name, text string, all ...[]Trial) Gate {
@@ -102,6 +112,22 @@ func Gates(reduced bool) []Gate {
 			trials("churn-5m", 20, 3, k, most("lookups wrong", 1e-4), most("lookups lost", 1e-3), most("lookups lost twice", 1e-5))),
 		gate("7", "lookups while nodes live for a minute",
 			trials("churn-1m", 20, 3, k, most("lookups lost", 4e-3))),
+		gate("19", "a request is begun once at most, whatever breaks",
+			breaking("data-resets"), breaking("data-one-way"), breaking("data-freeze"), breaking("data-split"), breaking("data-all")),
+		gate("20", "what is published 100 ms after a program has subscribed arrives",
+			trials("late", 6, 3, []int{3, 30, 1000}, most("missed", 0))),
+		gate("21", "nodes that end lose nothing",
+			trials("data-drain", 6, 20, []int{3, 10, 30})),
+		gate("12", "a topic with many members, while nodes live for five minutes",
+			trials("star-churn", 20, 3, []int{64, 1000},
+				least("delivered at first", 0.985), least("delivered", 0.99999), most("copies", 1.05))),
+		gate("16", "one member of sixteen reads nothing any more",
+			trials("stuck", 12, 5, []int{40}, most("delivery p99 beside a stuck one", 1.1), most("memory", 1))),
+		gate("15", "a hundred nodes publish a thousand messages a second each to one name",
+			trials("hot", 10, 3, []int{120}, most("checks", 100), most("load of the root", 1.5))),
+		gate("3", "requests and publications go straight to where they are for",
+			trials("data-static", 6, 3, []int{3, 10, 30, 100}, least("one hop", 0.999)),
+			trials("star-150", 20, 3, k, least("one hop", 0.999))),
 	}
 }
 

@@ -187,6 +187,7 @@ func (l *link) arrive(side int, f *frame) {
 		return
 	}
 	l.w.arrived(from, to, f)
+	l.w.feed.count(from, to, f.msg.Type())
 	to.turn(func(now time.Time, m *machine) {
 		if to.told[from.id] == l {
 			m.receive(now, from.id, f)
@@ -244,7 +245,7 @@ func (l *link) finish(by *node) {
 	for end := range l.ends {
 		delete(l.ends[end].links, l.ends[1-end])
 	}
-	if by != nil && by.alive && w.Traffic.For > 0 {
+	if by != nil && by.alive && w.talks() {
 		l.closeOrderly(l.end(by))
 		return
 	}

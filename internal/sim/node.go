@@ -39,6 +39,7 @@ type node struct {
 	stopped instant // when it was told to end
 	seeds   []*node
 	names   names
+	part
 	programs
 	splices
 }

@@ -34,6 +34,7 @@ type program struct {
 	reads     bool   // it is planned
 	closed    bool
 	got       map[stream]uint64
+	hear      func(body []byte) error // of a program that takes part in something else
 }
 
 // A request is one that a program has been handed, or the offer of a tunnel.
@@ -43,29 +44,39 @@ type request struct {
 	offer   bool
 }
 
-// attach gives a node one more program: a member of a cluster, unless that is
-// negative, and of the first topics.
+// attach gives a node one more program, which talks: a member of a cluster, unless
+// that is negative, and of the first topics.
 func (n *node) attach(cluster, topics int) *program {
+	name, subscribed := "", make([]string, topics)
+	if cluster >= 0 {
+		name = fmt.Sprintf("cluster-%d", cluster)
+	}
+	for i := range subscribed {
+		subscribed[i] = fmt.Sprintf("topic-%d", i)
+	}
+	p := n.connect(name, subscribed...)
+	p.speak()
+	p.dig()
+	return p
+}
+
+// connect gives a node one more program: a member of a cluster, unless that has no
+// name, and of topics.
+func (n *node) connect(cluster string, topics ...string) *program {
 	p := &program{n: n, anchor: len(n.all) == 0, open: map[uint64]*call{}, got: map[stream]uint64{}, mouths: map[uint64]*mouth{}}
 	n.all = append(n.all, p)
 	n.turn(func(now time.Time, m *machine) {
-		name := ""
-		if cluster >= 0 {
-			name = fmt.Sprintf("cluster-%d", cluster)
-		}
-		p.conn = m.Plane.NewConn(name, p)
+		p.conn = m.Plane.NewConn(cluster, p)
 		p.conn.Early = p.anchor
 		p.tunnels = tunnel.NewTable(p, m.Plane.Budget, &m.tunnels)
 		m.Plane.Register(p.conn)
-		if err := m.Core.Attach(now, p.conn.ID, name, &m.Out); err != nil {
+		if err := m.Core.Attach(now, p.conn.ID, cluster, &m.Out); err != nil {
 			n.w.violated(n, "a program is refused: %v", err)
 		}
-		for i := range topics {
-			m.Core.Subscribe(now, p.conn.ID, fmt.Sprintf("topic-%d", i), &m.Out)
+		for _, topic := range topics {
+			m.Core.Subscribe(now, p.conn.ID, topic, &m.Out)
 		}
 	})
-	p.speak()
-	p.dig()
 	return p
 }
 
@@ -225,6 +236,9 @@ func (p *program) Event(_ *queue.Batch, topic []byte, l queue.Payload) error {
 }
 
 func (p *program) deliver(k core.Kind, name string, body []byte) error {
+	if p.hear != nil {
+		return p.hear(body)
+	}
 	if p.sealed {
 		return queue.ErrSealed
 	}

@@ -164,6 +164,15 @@ func (w *world) report(seed uint64, calm instant) Report {
 	if len(w.calls) > 0 {
 		w.addTraffic(add)
 	}
+	if n := w.count.straight + w.count.routed; n > 0 {
+		add("one hop", float64(w.count.straight)/float64(n), "of requests and publications")
+	}
+	if w.Feed.For > 0 {
+		w.addFeed(add)
+	}
+	if w.Late > 0 {
+		w.addLate(add)
+	}
 	wrongly := float64(f.flaps) / float64(len(w.alive))
 	add("found dead wrongly", wrongly, "by all")
 	if f.faults > 0 {

@@ -28,6 +28,7 @@ func Run(s Scenario, seed uint64, progress func(Progress)) Report {
 	w.checkQuiet()
 	w.checkFigures(calm)
 	w.checkTraffic()
+	w.checkFeed()
 	w.checkTunnels()
 	return w.report(seed, calm)
 }
@@ -47,6 +48,14 @@ func (w *world) planAll() (calm, end instant) {
 	}
 	if w.Names > 0 && w.Moves > 0 {
 		w.at(from, w.moveSome)
+	}
+	if w.Feed.For > 0 {
+		w.begin, w.cease = from, from+w.Feed.For
+		calm = max(calm, w.cease+repaired)
+		w.at(from+w.Feed.For/2, w.stick)
+	}
+	for i := range w.Late {
+		calm = max(calm, w.planLate(i, from))
 	}
 	if w.Traffic.For > 0 {
 		w.begin, w.cease = from, from+w.Traffic.For

@@ -19,6 +19,10 @@ type Scenario struct {
 
 	// Traffic is what programs send each other, while faults come and go.
 	Traffic Traffic
+	Feed    Feed
+
+	// Late is how many programs subscribe a moment before something is published.
+	Late int
 
 	// Growth is how many nodes start in a second; 0: all at once. Warm: they start at
 	// once, and know each other.
@@ -55,6 +59,9 @@ type Scenario struct {
 	// that the scenario makes some for longer.
 	Overlap time.Duration
 }
+
+// talks reports whether programs do, so that nodes need a data plane.
+func (s *Scenario) talks() bool { return s.Traffic.For > 0 || s.Feed.For > 0 || s.Late > 0 }
 
 // A Fault is something that breaks.
 type Fault struct {
@@ -247,9 +254,51 @@ func DataScenarios(size int) []Scenario {
 	}
 }
 
+// FeedScenarios are those in which programs subscribe and publish, and it is measured
+// what comes of that.
+func FeedScenarios(size int) []Scenario {
+	base := Scenario{
+		Size: size, Growth: 100, Warm: size >= large, Network: lan, Settle: 5 * time.Second, Calm: 15 * time.Second,
+		Wrong: 1, Lost: 1,
+	}
+	with := func(name, text string, change func(*Scenario)) Scenario {
+		s := base
+		s.Name, s.Text = name, text
+		change(&s)
+		return s
+	}
+	return []Scenario{
+		with("star", "four nodes publish to all others", func(s *Scenario) {
+			s.Feed = Feed{Members: size, Publishers: 4, Rate: 2, For: 20 * time.Second}
+		}),
+		with("star-churn", "four nodes publish to all others, and nodes live for five minutes", func(s *Scenario) {
+			s.Feed = Feed{Members: size, Publishers: 4, Rate: 2, For: time.Minute}
+			s.Session, s.Churn, s.Skew = 5*time.Minute, time.Minute, time.Minute
+		}),
+		with("star-150", "ten nodes publish to 150 others", func(s *Scenario) {
+			s.Feed = Feed{Members: min(150, size), Publishers: 10, Rate: 5, For: 20 * time.Second}
+		}),
+		with("hot", "all but a few nodes publish to those a thousand times a second", func(s *Scenario) {
+			members := min(3, max(1, size/4))
+			s.Feed = Feed{Members: members, Publishers: min(100, size-members-1), Rate: 1000, For: 3 * time.Second}
+		}),
+		with("stuck", "one of sixteen members reads nothing any more", func(s *Scenario) {
+			s.Feed = Feed{Members: min(16, size/2), Publishers: min(4, size/2), Rate: 100, For: 20 * time.Second, Stuck: 1}
+		}),
+		with("late", "something is published 100 ms after a program has subscribed", func(s *Scenario) {
+			s.Late = 40
+		}),
+	}
+}
+
+// All are all scenarios that there are.
+func All(size int) []Scenario {
+	return slices.Concat(Scenarios(size), DataScenarios(size), FeedScenarios(size), TunnelScenarios(size))
+}
+
 // Find returns the scenario of that name.
 func Find(name string, size int) (Scenario, bool) {
-	for _, s := range slices.Concat(Scenarios(size), DataScenarios(size), TunnelScenarios(size)) {
+	for _, s := range All(size) {
 		if s.Name == name {
 			return s, true
 		}

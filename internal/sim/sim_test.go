@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -109,7 +108,7 @@ func TestGates(t *testing.T) {
 	}
 	size, _ := strconv.Atoi(fields[1])
 	seeds, _ := strconv.Atoi(fields[2])
-	for _, s := range slices.Concat(Scenarios(size), DataScenarios(size), TunnelScenarios(size)) {
+	for _, s := range All(size) {
 		whole := "all"
 		switch {
 		case s.Traffic.Tunnels > 0:

@@ -49,6 +49,7 @@ func (d *wires) Send(_ *queue.Batch, _ wire.Lane, f *wire.Frame, head []byte, p 
 	}
 	data := f.AppendHead(nil, len(head)+len(p.Data))
 	data = append(append(data, head...), p.Data...)
+	d.link.w.count.sent(f, d.link.w)
 	pos = d.handed + uint64(len(d.queued))
 	d.queued = append(d.queued, data)
 	d.waiting += len(data)
@@ -129,6 +130,11 @@ func (d *wires) seal() {
 // travel puts a frame that was written on its way.
 func (d *wires) travel(data []byte) {
 	w := d.link.w
+	if d.to.stuck { // its host says that there is no room
+		d.stalled = append(d.stalled, data)
+		d.held += len(data)
+		return
+	}
 	if len(d.stalled) > 0 || !w.reaches(d.from, d.to) {
 		d.stalled = append(d.stalled, data)
 		d.held += len(data)
@@ -173,6 +179,7 @@ func (d *wires) arrive(data []byte) {
 			w.violated(d.to, "a data frame of %d octets is not read: %v", len(data), err)
 			return
 		}
+		w.feed.count(d.from, d.to, f.Type)
 		peer := l.data[l.end(d.to)].peer
 		if err := peer.Receive(now, &m.batch, &f); err != nil {
 			w.violated(d.to, "a data frame of %s breaks the protocol: %v", d.from.id.Short(), err)

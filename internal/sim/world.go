@@ -34,6 +34,8 @@ type world struct {
 
 	begin, cease instant // of traffic
 	calls        []*call // all there ever were
+	feed         feed
+	lates        lates
 	mouths       []*mouth
 	pipes        []*pipe // those that there are
 }
@@ -88,7 +90,7 @@ func (w *world) start(seeds ...*node) *node {
 		n.offset = w.jitter(2*w.Skew) - w.Skew
 		n.drift = (w.rng.Float64() - 0.5) / 1000
 	}
-	n.m = newMachine(n.clock(), n.id, addr(n.index), w.rng.Uint64(), w.Traffic.For > 0)
+	n.m = newMachine(n.clock(), n.id, addr(n.index), w.rng.Uint64(), w.talks())
 	w.nodes = append(w.nodes, n)
 	w.byID[n.id] = n
 	i, _ := w.place(n.id)
@@ -102,6 +104,9 @@ func (w *world) start(seeds ...*node) *node {
 	if w.Traffic.For > 0 {
 		n.populate()
 	}
+	if w.Feed.For > 0 {
+		n.takePart()
+	}
 	return n
 }
 
@@ -111,6 +116,7 @@ func (w *world) place(id ring.ID) (int, bool) {
 
 // removed takes a dead node out of the living.
 func (w *world) removed(n *node) {
+	n.leavePart()
 	if i, ok := w.place(n.id); ok {
 		w.alive = slices.Delete(w.alive, i, i+1)
 	}
@@ -119,7 +125,8 @@ func (w *world) removed(n *node) {
 // stop ends a node the polite way.
 func (w *world) stop(n *node) {
 	n.stopped = w.now
-	if w.Traffic.For > 0 {
+	n.leavePart()
+	if w.talks() {
 		n.drain()
 		return
 	}
