@@ -200,7 +200,8 @@ func writeHelp(w io.Writer, cmd *cobra.Command) {
 			}
 		}
 		fmt.Fprintf(w, "\n%q explains one.\n", cmd.CommandPath()+" COMMAND --help")
-	} else {
+	}
+	if cmd.Runnable() && cmd.HasAvailableLocalFlags() {
 		fmt.Fprintf(w, "\nFlags:\n%s", cmd.LocalFlags().FlagUsages())
 	}
 	fmt.Fprintf(w, "\n%s", exitHelp)
