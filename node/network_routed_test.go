@@ -76,6 +76,36 @@ func TestNetworkAsksToBeDialled(t *testing.T) {
 	}
 }
 
+// Nodes that nobody can dial are linked to all others that can be dialled, and ask each
+// other by way of these.
+func TestNetworkOfNodesBehindFirewalls(t *testing.T) {
+	nodes := apart(t, 5, func(from, to int) bool { return to >= 3 })
+	known(t, nodes)
+	ctx := inTime(t)
+	for i, n := range nodes {
+		attached(t, n, fmt.Sprint("node ", i), &handler{request: func(r *Request) { r.Reply(fmt.Appendf(nil, "%d", i)) }})
+		for _, l := range nodes[:3] {
+			if l != n {
+				eventually(t, "who can be dialled is linked to all", func() bool { return n.isLinked(l) && l.isLinked(n) })
+			}
+		}
+	}
+	for from, n := range nodes {
+		c := attached(t, n, "", nil)
+		for to := range nodes {
+			if got, err := c.Request(ctx, fmt.Sprint("node ", to), nil, 10*time.Second); err != nil || string(got) != fmt.Sprint(to) {
+				t.Errorf("from %d to %d: %q, %v", from, to, got, err)
+			}
+		}
+	}
+	if nodes[3].isLinked(nodes[4]) || nodes[4].plane.Hops.Arrived.Load() == 0 {
+		t.Error("two nodes that nobody can dial are linked, or nothing was routed")
+	}
+	if nodes[0].plane.Hops.Arrived.Load()+nodes[1].plane.Hops.Arrived.Load() > 0 {
+		t.Error("something was routed to nodes that are linked")
+	}
+}
+
 // Two nodes that cannot dial each other talk by way of the third, but for tunnels.
 func TestNetworkRoutesAroundAMissingLink(t *testing.T) {
 	nodes := apart(t, 3, func(from, to int) bool { return from > 0 && to > 0 })

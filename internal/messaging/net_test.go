@@ -456,6 +456,12 @@ func TestAllBusyHostsAreAskedAgain(t *testing.T) {
 // A reset loses what was written and has not arrived, and what was answered and
 // has not come back; nothing else, and nothing is started twice.
 func TestResetStartsNothingTwice(t *testing.T) {
+	var routed, returned uint64
+	defer func() {
+		if routed == 0 || returned == 0 {
+			t.Errorf("%d frames were handed on, %d came back: none of that was tested", routed, returned)
+		}
+	}()
 	for seed := range uint64(100) {
 		net := newNetwork(t, 4)
 		r := rand.New(rand.NewPCG(seed, 7))
@@ -565,6 +571,10 @@ func TestResetStartsNothingTwice(t *testing.T) {
 		}
 		if len(open) > 0 {
 			t.Fatalf("seed %d: %d requests have no answer after their deadlines", seed, len(open))
+		}
+		for _, h := range net.nodes {
+			routed += h.plane.Hops.Forwarded.Load()
+			returned += h.plane.Hops.Returned.Load()
 		}
 		if id > 50 && answers == 0 {
 			t.Fatalf("seed %d: nothing was answered", seed)
