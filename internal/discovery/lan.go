@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -183,7 +184,7 @@ func (r *run) move(now time.Time) {
 			v4 = append(v4, p)
 		}
 	}
-	opened, err := r.sockets.open(r.c.Listen, len(v4) > 0, len(v4) < len(all))
+	opened, err := r.sockets.open(r.c.Listen, r.c.Multicast, len(v4) > 0, len(v4) < len(all))
 	if err != nil {
 		r.fault("open", err)
 	}
@@ -191,14 +192,20 @@ func (r *run) move(now time.Time) {
 		group := c != r.sockets.unicast
 		r.running.Go(func() { r.read(c, group) })
 	}
+	joined := len(r.sockets.joined)
 	if err := r.sockets.join(interfaces); err != nil {
 		r.fault("join", err)
 	}
 	if len(all) == 0 {
-		r.once("none", "no network was found to look for other nodes on; they are looked for when there is one")
+		named := "all"
+		if len(r.c.Interfaces) > 0 {
+			named = strings.Join(r.c.Interfaces, " ")
+		}
+		r.once("none", "no network was found to look for other nodes on; they are looked for when there is one", "interfaces", named)
 	}
-	changed := key(interfaces) != key(r.interfaces)
-	more := slices.ContainsFunc(all, func(p netip.Prefix) bool {
+	late := len(r.sockets.joined) > joined // the system may have refused before
+	changed := key(interfaces) != key(r.interfaces) || late
+	more := late || slices.ContainsFunc(all, func(p netip.Prefix) bool {
 		return !slices.ContainsFunc(r.interfaces, func(i Interface) bool { return slices.Contains(i.Prefixes, p) })
 	})
 	r.interfaces = interfaces

@@ -35,7 +35,7 @@ type membership struct {
 }
 
 // open opens those sockets that are needed and not there, and says what is missing.
-func (s *sockets) open(listen netip.AddrPort, need4, need6 bool) (opened []*net.UDPConn, err error) {
+func (s *sockets) open(listen netip.AddrPort, multicast, need4, need6 bool) (opened []*net.UDPConn, err error) {
 	if s.joined == nil {
 		s.joined = make(map[membership]bool)
 	}
@@ -62,8 +62,8 @@ func (s *sockets) open(listen netip.AddrPort, need4, need6 bool) (opened []*net.
 		}
 		return c, e
 	})
-	add(&s.group4, need4, "IPv4 multicast", func() (*net.UDPConn, error) { return openGroup4(group4) })
-	add(&s.group6, need6, "IPv6 multicast", func() (*net.UDPConn, error) {
+	add(&s.group4, multicast && need4, "IPv4 multicast", func() (*net.UDPConn, error) { return openGroup4(group4) })
+	add(&s.group6, multicast && need6, "IPv6 multicast", func() (*net.UDPConn, error) {
 		return bind("udp6", netip.AddrPortFrom(netip.IPv6Unspecified(), Port))
 	})
 	return opened, err

@@ -3,6 +3,7 @@ package hosts
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -37,7 +38,7 @@ func TestNodesFindEachOther(t *testing.T) {
 		{"BothFamilies", func(*LAN) error { return nil }, time.Second},
 		{"IPv4", func(l *LAN) error { return l.without("IPv6") }, time.Second},
 		{"IPv6", func(l *LAN) error { return l.without("IPv4") }, time.Second},
-		{"MulticastBlocked", (*LAN).blockMulticast, 5 * time.Second},
+		{"MulticastBlocked", func(l *LAN) error { return errors.Join(l.blockMulticast(), l.spread()) }, 5 * time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			const newcomers = 3
@@ -74,6 +75,18 @@ func (l *LAN) without(family string) error {
 			address = fmt.Sprintf("%v/64", h.IPv6)
 		}
 		if err := h.thread.ip("addr del " + address + " dev eth0"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// spread gives all hosts addresses that are far from each other, in the same /24.
+func (l *LAN) spread() error {
+	for i, h := range l.Hosts {
+		former := h.IPv4
+		h.IPv4 = netip.AddrFrom4([4]byte{10, 77, 0, byte(1 + 60*i)})
+		if err := h.thread.ip(fmt.Sprintf("addr del %v/24 dev eth0", former), fmt.Sprintf("addr add %v/24 dev eth0", h.IPv4)); err != nil {
 			return err
 		}
 	}
