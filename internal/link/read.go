@@ -94,7 +94,7 @@ func (r *role) readAll(c *conn) error {
 	)
 	in, b := &r.input, &r.batch
 	frames, octets, need := 0, 0, wire.HeaderSize
-	var now time.Time
+	now := time.Now() // the first frames may have come with the handshake
 	for {
 		if frames > 0 && !in.pending(c) {
 			r.idle()
@@ -136,6 +136,7 @@ func (r *role) readAll(c *conn) error {
 				r.idle()
 				runtime.Gosched() // a flood takes its turn like everybody
 				frames, octets = 0, 0
+				now = time.Now()
 			}
 		}
 	}
