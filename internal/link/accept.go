@@ -42,7 +42,7 @@ func (m *Manager) Serve(c *session.Conn) {
 
 // admit reads HELLO and answers it. With an error the connection is to be closed.
 func (m *Manager) admit(c *session.Conn) error {
-	lowWater(c)
+	tune(c)
 	if c.Purpose() != session.PurposeLink {
 		return session.BadFirst("a connection of purpose %d is not a link's", c.Purpose())
 	}

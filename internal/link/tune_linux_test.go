@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestSystemTakesLittleBeyondWhatItSends(t *testing.T) {
+func TestSystemTakesLittleAndGivesUpInTime(t *testing.T) {
 	key := netKey(t)
 	a, b := newCounter(), newCounter()
 	ma, _, stopA := tcpNode(t, key, a)
@@ -28,6 +28,9 @@ func TestSystemTakesLittleBeyondWhatItSends(t *testing.T) {
 		raw.Control(func(fd uintptr) {
 			if n, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT); n != unsentLimit || err != nil {
 				t.Errorf("dialled %v: TCP_NOTSENT_LOWAT is %d, %v", l.Dialled(), n, err)
+			}
+			if n, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT); n != int(silenceLimit.Milliseconds()) || err != nil {
+				t.Errorf("dialled %v: TCP_USER_TIMEOUT is %d, %v", l.Dialled(), n, err)
 			}
 		})
 	}

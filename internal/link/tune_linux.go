@@ -3,6 +3,7 @@ package link
 import (
 	"net"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -11,9 +12,14 @@ import (
 // sent: what waits in it can be neither overtaken nor taken back.
 const unsentLimit = 128 << 10
 
-// lowWater limits what the system takes from the writer of a connection. Without
-// it things only take longer.
-func lowWater(nc net.Conn) {
+// silenceLimit is how long the other side's system may not acknowledge what it was
+// sent. By itself the system tries for a quarter of an hour, and a node that is no
+// neighbour on the ring is asked for a sign of life only when nothing is to be sent.
+const silenceLimit = 15 * time.Second
+
+// tune has the system take little from the writer of a connection, and give it up
+// when the other side is silent. Without it things only take longer.
+func tune(nc net.Conn) {
 	for {
 		if inner, ok := nc.(interface{ NetConn() net.Conn }); ok {
 			nc = inner.NetConn()
@@ -28,6 +34,7 @@ func lowWater(nc net.Conn) {
 	if raw, err := s.SyscallConn(); err == nil {
 		raw.Control(func(fd uintptr) {
 			unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentLimit)
+			unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(silenceLimit.Milliseconds()))
 		})
 	}
 }

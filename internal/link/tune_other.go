@@ -1,0 +1,8 @@
+//go:build !linux
+
+package link
+
+import "net"
+
+// tune does nothing where the system cannot be told.
+func tune(net.Conn) {}
