@@ -212,10 +212,13 @@ func (w *world) seekOwner(from *node, key ring.ID) (to ring.ID, hops, redirects 
 	return to, hops, redirects, ok
 }
 
-// route follows the next hops to a node.
+// route follows the hops to a node.
 func (w *world) route(from *node, to ring.ID) (hops int, ok bool) {
 	for at := from; at.id != to; hops++ {
 		next, ok := at.m.NextHop(to)
+		if at == from {
+			next, ok = at.m.FirstHop(to)
+		}
 		n := w.byID[next]
 		if !ok || hops == wire.MaxHops || !n.alive || n.frozen || at.links[n] == nil || !w.reaches(at, n) {
 			return hops, false
