@@ -13,6 +13,7 @@ import (
 	"github.com/project-iris/iris/internal/queue"
 	"github.com/project-iris/iris/internal/ring"
 	"github.com/project-iris/iris/internal/session"
+	"github.com/project-iris/iris/internal/wire"
 )
 
 // lonelyLimit is how long a node is alone before it says so.
@@ -127,7 +128,9 @@ func (s *search) watch() {
 			}
 			alone = is
 		case <-timer.C:
-			s.sayAlone()
+			if s.w.standing().Alone {
+				s.sayAlone()
+			}
 		case <-s.w.ctx.Done():
 			return
 		}
@@ -176,12 +179,7 @@ func (w *network) moved(interfaces []discovery.Interface) {
 
 // isOwn reports whether an address is one of this node.
 func (w *network) isOwn(a netip.AddrPort) bool {
-	for _, own := range w.own() {
-		if own.AddrPort == a {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(w.own(), func(own wire.Addr) bool { return own.AddrPort == a })
 }
 
 // knows reports whether a node need not be found, or whoever is at the address if
@@ -189,7 +187,7 @@ func (w *network) isOwn(a netip.AddrPort) bool {
 func (w *network) knows(id ring.ID, at netip.AddrPort) bool {
 	w.mu.Lock()
 	_, there := w.at[at]
-	known := w.known[id]
+	_, known := slices.BinarySearchFunc(w.known, id, ring.ID.Compare)
 	w.mu.Unlock()
 	if !id.IsZero() {
 		return known || w.links.Link(id) != nil
@@ -197,7 +195,7 @@ func (w *network) knows(id ring.ID, at netip.AddrPort) bool {
 	return there || slices.ContainsFunc(w.links.Links(), func(l *link.Link) bool { return l.Addr() == at })
 }
 
-// others returns where other nodes are: first where this one has dialled them.
+// others returns where other nodes are, sorted.
 func (w *network) others() (all []netip.AddrPort) {
 	for _, l := range w.links.Links() {
 		if l.Dialled() {

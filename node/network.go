@@ -51,7 +51,7 @@ type network struct {
 	alone bool
 	view  map[netip.Addr]bool
 	at    map[netip.AddrPort]ring.ID
-	known map[ring.ID]bool
+	known []ring.ID // sorted
 }
 
 // newNetwork makes what the configuration asks for, and completes that of the core.
@@ -310,17 +310,16 @@ func (w *network) follow(news []overlay.News) {
 			log.Debug("this node is "+w.n.loop.Core.State().String(), "node", w.identity.ID())
 		}
 	}
-	view, at, known := make(map[netip.Addr]bool), make(map[netip.AddrPort]ring.ID), make(map[ring.ID]bool)
-	ids := w.n.loop.Core.View()
-	for _, id := range ids {
-		known[id] = true
+	view, at := make(map[netip.Addr]bool), make(map[netip.AddrPort]ring.ID)
+	known := w.n.loop.Core.View()
+	for _, id := range known {
 		for _, a := range w.n.loop.Core.Addrs(id) {
 			view[a.Addr()] = true
 			at[a.AddrPort] = id
 		}
 	}
 	w.become(func() {
-		w.state, w.nodes, w.view, w.at, w.known = w.n.loop.Core.State(), max(1, len(ids)), view, at, known
+		w.state, w.nodes, w.view, w.at, w.known = w.n.loop.Core.State(), max(1, len(known)), view, at, known
 		w.loneliness()
 	})
 }

@@ -84,7 +84,8 @@ peers           2      well
 cache           0      the file is\nlocked
 
 interfaces  eth0 wlan0
-beacons     one every 1m4s at most, scanning
+beacons     one in 1m4s at most
+scan        under way
 
 DISCOVERY PACKETS SENT
 beacons  12

@@ -261,14 +261,15 @@ func (t table) discovery(d *node.DiscoveryStatus) {
 	for _, s := range d.Sources {
 		t.row(s.Name, s.Found, cmp.Or(visible(s.Ended), "well"))
 	}
-	if d.Interval > 0 {
-		scan := "no scan now"
-		if d.Scanning {
-			scan = "scanning"
-		}
+	if len(d.Interfaces) > 0 {
 		t.row()
-		t.row("interfaces", cmp.Or(strings.Join(d.Interfaces, " "), "none"))
-		t.row("beacons", fmt.Sprintf("one every %v at most, %s", time.Duration(d.Interval*float64(time.Second)), scan))
+		t.row("interfaces", printable(strings.Join(d.Interfaces, " ")))
+	}
+	if d.Interval > 0 {
+		t.row("beacons", fmt.Sprintf("one in %v at most", time.Duration(d.Interval*float64(time.Second))))
+	}
+	if d.Scanning {
+		t.row("scan", "under way")
 	}
 	t.counts("DISCOVERY PACKETS SENT", d.Sent)
 	t.counts("DISCOVERY PACKETS HEARD", d.Heard)

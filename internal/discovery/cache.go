@@ -35,7 +35,7 @@ type Cache struct {
 	Dir   string // the node's own
 	Log   *slog.Logger
 	Alone func() bool
-	Known func() []netip.AddrPort // where other nodes are now, in an order of preference
+	Known func() []netip.AddrPort // where other nodes are now, always in the same order
 }
 
 // Name implements Source.

@@ -246,6 +246,10 @@ func (r *run) fault(what string, err error) {
 
 // once warns of something, the first time.
 func (r *run) once(what, text string, args ...any) {
+	const many = 256 // interfaces may have ever new names
+	if len(r.failed) > many {
+		clear(r.failed)
+	}
 	if r.failed[what]++; r.failed[what] == 1 {
 		r.c.Log.Warn(text, args...)
 	}
