@@ -132,7 +132,7 @@ func (p *Peer) missed(now time.Time) {
 // detourDue returns when lookAtDetours has something to do. Loop.
 func (p *Plane) detourDue() (at time.Time) {
 	for _, peer := range p.astray {
-		if t := peer.detour.due(); at.IsZero() || t.Before(at) {
+		if t := peer.detour.due(); at.IsZero() || !t.IsZero() && t.Before(at) {
 			at = t
 		}
 	}
