@@ -65,6 +65,7 @@ const (
 	spread   = 6 * time.Second
 	shortest = 2 * time.Second
 	longest  = 10 * time.Second
+	longWay  = 20 * time.Second // the longest cut one way: links give up before
 
 	orderlyOneIn = 6 // rounds have nothing but nodes that leave and come
 )
@@ -142,7 +143,11 @@ func (p *plan) next(busy []bool, round []disruption) (disruption, bool) {
 
 // draw returns a disruption without whom it hits.
 func (p *plan) draw(k kind) disruption {
-	return disruption{Kind: k, At: p.span(0, spread), For: p.span(shortest, longest), Client: p.rng.IntN(2) == 0}
+	upTo := longest
+	if k == cutOneWay {
+		upTo = longWay
+	}
+	return disruption{Kind: k, At: p.span(0, spread), For: p.span(shortest, upTo), Client: p.rng.IntN(2) == 0}
 }
 
 // orderly tells whether nothing of a round may lose anything.
