@@ -18,9 +18,12 @@ const (
 	lastRetry  = 10 * time.Second
 	callAfter  = time.Second // of dialling in vain the other side is asked to dial too
 
-	// A link nobody needs is closed after some time between idle and twice that.
+	// A link that a program used is closed after some time between idle and twice
+	// that, one of the ring's own between useless and twice that: who starts together
+	// with hundreds has dialled the same few nodes as they, who cannot take more.
 	idle      = time.Minute
 	leastIdle = 10 * time.Second
+	useless   = 3 * time.Second
 )
 
 // pinned reports whether the ring or the routing needs the peer.
@@ -122,11 +125,12 @@ func (o *Overlay) Want(now time.Time, id ring.ID, out *Output) {
 	}
 	p := o.peers.find(id)
 	if p != nil {
-		p.needed = now
+		p.needed, p.wanted = now, now
 	}
 	retry := p == nil || p.path == untried || p.path == broken && !now.Before(p.retry)
 	if retry && o.makeRoom(now, out) {
-		o.dial(now, id, out).needed = now
+		p = o.dial(now, id, out)
+		p.needed, p.wanted = now, now
 	}
 	o.settle(now, out)
 }
@@ -222,7 +226,8 @@ func (o *Overlay) pin(now time.Time, id ring.ID, out *Output) {
 func (o *Overlay) trim(now time.Time, out *Output) {
 	crowded := o.Links() > o.budget*3/4
 	for _, p := range o.peers {
-		keep := idle + time.Duration((p.id.Lo^o.self.Lo)%uint64(idle/time.Second))*time.Second
+		pair := time.Duration((p.id.Lo ^ o.self.Lo) >> 1)
+		kept, keep := useless+pair%useless, idle+pair%idle
 		if crowded {
 			keep = leastIdle
 		}
@@ -230,7 +235,7 @@ func (o *Overlay) trim(now time.Time, out *Output) {
 		case p.path == dialling && now.Sub(p.since) >= callAfter && p.called.Before(p.since):
 			o.call(now, p, out)
 		case p.path != linked:
-		case p.dialled && !p.pinned() && now.Sub(p.needed) > keep:
+		case p.dialled && !p.pinned() && now.Sub(p.needed) > kept && now.Sub(p.wanted) > keep:
 			o.drop(now, p, "not needed", out)
 		case p.probe.tries == 0 && now.Sub(p.seen) >= checkEvery:
 			o.beat(now, p, out)

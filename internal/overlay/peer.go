@@ -35,6 +35,7 @@ type peer struct {
 	leaf, long bool
 	neighbour  bool      // nobody nearer on its side answers: watched
 	needed     time.Time // last, for anything
+	wanted     time.Time // last, for a program
 	failures   int       // of dials in a row
 	retry      time.Time
 	obliged    bool      // it asked to be dialled

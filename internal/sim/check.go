@@ -283,7 +283,7 @@ func (w *world) checkQuiet() {
 		if *n.m.Sums() != *active[0].m.Sums() {
 			w.violated(n, "liveness: views have different sums")
 		}
-		if n.m.Links() > budget && w.Growth > 0 { // a seed of all at once has everybody's first link for a minute or two
+		if n.m.Links() > w.Budget {
 			w.violated(n, "S9: %d links", n.m.Links())
 		}
 	}

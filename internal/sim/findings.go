@@ -4,7 +4,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/project-iris/iris/internal/overlay"
 	"github.com/project-iris/iris/internal/ring"
 	"github.com/project-iris/iris/internal/wire"
 )
@@ -14,7 +13,6 @@ const (
 	lookupsPerLook = 100
 	sampledKeys    = 64
 	maxRedirects   = 4
-	budget         = overlay.DefaultBudget
 	drain          = time.Second // of a node that is stopped
 	askAgain       = time.Second // after a question that got nowhere
 	longPause      = 3100 * time.Millisecond

@@ -97,6 +97,8 @@ func (n *node) handshake(to *node, began instant) {
 		w.after(max(left, 0), func() { n.dialFailed(to) })
 	case !to.alive || to.m.Overlay.Next().IsZero():
 		n.dialFailed(to)
+	case n.full() || to.full():
+		n.dialFailed(to)
 	case to.frozen && left > 0:
 		w.after(min(left, 50*time.Millisecond), func() { n.handshake(to, began) })
 	case to.frozen:
@@ -106,6 +108,10 @@ func (n *node) handshake(to *node, began instant) {
 		w.connect(n, to)
 	}
 }
+
+// full reports whether the node has as many links as it may have: its link manager
+// takes no more.
+func (n *node) full() bool { return len(n.links) >= n.w.Budget }
 
 func (n *node) dialFailed(to *node) {
 	delete(n.dials, to)

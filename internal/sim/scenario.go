@@ -30,6 +30,7 @@ type Scenario struct {
 	Warm    bool
 	Network Network
 	Skew    time.Duration // of clocks, at most
+	Budget  int           // links of a node, at most; 0: as many as of a real one
 
 	// Apart is the share of the pairs of nodes that never hear each other, and Shut
 	// that of those of which one cannot dial the other. Nobody is apart from whom it

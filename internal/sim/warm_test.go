@@ -18,3 +18,16 @@ func TestANetworkThatStartsWarmIsWhole(t *testing.T) {
 		t.Errorf("the last node is active after %v s", late)
 	}
 }
+
+// All dial the same few first, which have no room for all of them.
+func TestMoreNodesThanASeedHasRoomForStartAtOnce(t *testing.T) {
+	s := find(t, "at-once", 100)
+	s.Budget, s.Lost = 60, 1e-3 // some links are being closed still
+	r := Run(s, 1, nil)
+	if !r.OK() {
+		t.Error(r.Violations)
+	}
+	if late := r.Figure("last node active"); late > 30 {
+		t.Errorf("the last node is active after %v s", late)
+	}
+}

@@ -47,6 +47,9 @@ func newWorld(s Scenario, seed uint64) *world {
 		salt: seed,
 		byID: map[ring.ID]*node{}, cut: map[[2]int]bool{},
 	}
+	if w.Budget == 0 {
+		w.Budget = overlay.DefaultBudget
+	}
 	for i := range s.Names {
 		w.clusters = append(w.clusters, fmt.Sprintf("cluster-%d", i))
 	}
@@ -90,7 +93,7 @@ func (w *world) start(seeds ...*node) *node {
 		n.offset = w.jitter(2*w.Skew) - w.Skew
 		n.drift = (w.rng.Float64() - 0.5) / 1000
 	}
-	n.m = newMachine(n.clock(), n.id, addr(n.index), w.rng.Uint64(), w.talks())
+	n.m = newMachine(n.clock(), n.id, addr(n.index), w.rng.Uint64(), w.Budget, w.talks())
 	w.nodes = append(w.nodes, n)
 	w.byID[n.id] = n
 	i, _ := w.place(n.id)
