@@ -149,6 +149,8 @@ func (s *search) sayAlone() {
 		check = "others were found and cannot be reached: may TCP port 14142 pass?"
 	case s.lan == nil:
 		check = "only the peers named are looked for: are they up, with the same network name and key? may TCP port 14142 pass?"
+	case len(s.lan.Stats().Interfaces) == 0:
+		check = "this host has no network that others could be on"
 	}
 	s.w.n.config.Log.Info("no other node was found yet: programs of this host reach each other only", "key", s.key, "check", check)
 }

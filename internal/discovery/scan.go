@@ -38,8 +38,8 @@ type scan struct {
 	on      bool // there is something to probe
 }
 
-// A subnet is scanned in an order of its own: first what is near the own address, as
-// hosts that belong together often are, then all of it at random, again and again.
+// A subnet is scanned in an order of its own, again and again: first what is near the
+// own address, as hosts that belong together often are, then the rest at random.
 type subnet struct {
 	netip.Prefix           // as the interface has it: with the own address
 	heard        time.Time // the last packet to the group from there
@@ -73,7 +73,7 @@ func (s *scan) move(now time.Time, prefixes []netip.Prefix) {
 			continue
 		}
 		fresh = true
-		subnets = append(subnets, &subnet{Prefix: p, order: near(p)})
+		subnets = append(subnets, &subnet{Prefix: p, order: order(p, s.random)})
 	}
 	s.subnets = subnets
 	if fresh && !s.alone.IsZero() {
@@ -152,14 +152,20 @@ func hosts(p netip.Prefix) int {
 	return 1 << bits
 }
 
-// near returns the hosts around that of p itself, the nearest first.
-func near(p netip.Prefix) (all []uint16) {
+// order returns all hosts of p: those around that of p itself, the nearest first, and
+// the others at random.
+func order(p netip.Prefix, random *rand.Rand) (all []uint16) {
 	own := number(p)
 	for d := 1; d <= scanNear; d++ {
 		for _, n := range []int{own + d, own - d} {
 			if isHost(p, n) {
 				all = append(all, uint16(n))
 			}
+		}
+	}
+	for _, n := range random.Perm(hosts(p)) {
+		if far := n-own > scanNear || own-n > scanNear; far && isHost(p, n) {
+			all = append(all, uint16(n))
 		}
 	}
 	return all
@@ -180,18 +186,11 @@ func number(p netip.Prefix) int {
 
 // next returns the address whose turn it is.
 func (n *subnet) next(random *rand.Rand) netip.Addr {
-	for {
-		if len(n.order) == 0 {
-			for _, i := range random.Perm(hosts(n.Prefix)) {
-				n.order = append(n.order, uint16(i))
-			}
-		}
-		i := int(n.order[0])
-		n.order = n.order[1:]
-		if isHost(n.Prefix, i) {
-			a := n.Masked().Addr().As4()
-			binary.BigEndian.PutUint32(a[:], binary.BigEndian.Uint32(a[:])+uint32(i))
-			return netip.AddrFrom4(a)
-		}
+	if len(n.order) == 0 {
+		n.order = order(n.Prefix, random)
 	}
+	a := n.Masked().Addr().As4()
+	binary.BigEndian.PutUint32(a[:], binary.BigEndian.Uint32(a[:])+uint32(n.order[0]))
+	n.order = n.order[1:]
+	return netip.AddrFrom4(a)
 }

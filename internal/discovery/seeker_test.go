@@ -1,7 +1,6 @@
 package discovery
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -222,7 +221,7 @@ func TestUnreachableNodeIsNoLongerNews(t *testing.T) {
 	}
 	for i := range 2 * mostMet {
 		if !s.news(n.now, ring.ID{Hi: 1, Lo: uint64(i)}) {
-			t.Fatal(fmt.Sprintf("node %d is no news", i))
+			t.Fatalf("node %d is no news", i)
 		}
 	}
 	if len(s.met) > mostMet {

@@ -6,9 +6,17 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
+)
+
+const (
+	// Probes for addresses that nobody has wait in the system until it has asked for
+	// them in vain, which takes seconds: a burst of them must have room.
+	sendRoom  = 1 << 20
+	sendLimit = 10 * time.Millisecond // without room a packet is given up
 )
 
 // Port is where nodes are if nobody chose another port, and where the groups are.
@@ -48,6 +56,7 @@ func (s *sockets) open(listen netip.AddrPort, multicast, need4, need6 bool) (ope
 			err = errors.Join(err, fmt.Errorf("%s: %w", what, e))
 			return
 		}
+		c.SetWriteBuffer(sendRoom) // as much of it as the system allows
 		*place = c
 		opened = append(opened, c)
 	}
@@ -127,12 +136,10 @@ func (s *sockets) sendGroup(packet []byte, i *Interface, is4 bool) error {
 		if err := ipv4.NewPacketConn(s.unicast).SetMulticastInterface(&i.Interface); err != nil {
 			return err
 		}
-		_, err := s.unicast.WriteToUDPAddrPort(packet, group4)
-		return err
+		return write(s.unicast, packet, group4)
 	}
 	to := netip.AddrPortFrom(group6.Addr().WithZone(i.Name), group6.Port())
-	_, err := s.group6.WriteToUDPAddrPort(packet, to)
-	return err
+	return write(s.group6, packet, to)
 }
 
 // send sends to an address.
@@ -143,6 +150,13 @@ func (s *sockets) send(packet []byte, to netip.AddrPort) error {
 	}
 	if c == nil {
 		return errors.New("there is no socket for it")
+	}
+	return write(c, packet, to)
+}
+
+func write(c *net.UDPConn, packet []byte, to netip.AddrPort) error {
+	if err := c.SetWriteDeadline(time.Now().Add(sendLimit)); err != nil {
+		return err
 	}
 	_, err := c.WriteToUDPAddrPort(packet, to)
 	return err

@@ -259,6 +259,19 @@ func TestHostsWithLoneAddresses(t *testing.T) {
 	}
 }
 
+// A scan keeps its pace where nobody is: what waits for addresses that nobody has does
+// not hold it up.
+func TestScanOfAnEmptySubnetKeepsItsPace(t *testing.T) {
+	n := newDiscovering(t, 1, 0)
+	n.await(t, 0, "it has begun", func(s *node.Status) bool { return s.Discovery.Sent["probes"] > 0 })
+	time.Sleep(5 * time.Second)
+	s := n.status(t, 0)
+	t.Logf("%d probes after 5 s", s.Discovery.Sent["probes"])
+	if sent := s.Discovery.Sent["probes"]; sent < 250 || s.Discovery.Sent["failed"] > 10 {
+		t.Errorf("the node sent %d probes in 5 s, and %d packets could not be sent; want 340 and none", sent, s.Discovery.Sent["failed"])
+	}
+}
+
 // mask gives all hosts IPv4 addresses with another mask.
 func (l *LAN) mask(bits string) error {
 	for _, h := range l.Hosts {
