@@ -146,7 +146,7 @@ func (s *search) sayAlone() {
 	case foreign > 0:
 		check = "there are nodes with another key or network name: compare both with theirs"
 	case s.finder.Stats().Dialled > 0:
-		check = "others were found and cannot be reached: may TCP port 14142 pass?"
+		check = "others were found, or were there before, and cannot be reached: are they up? may TCP port 14142 pass?"
 	case s.lan == nil:
 		check = "only the peers named are looked for: are they up, with the same network name and key? may TCP port 14142 pass?"
 	case len(s.lan.Stats().Interfaces) == 0:

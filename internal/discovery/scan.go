@@ -8,9 +8,8 @@ import (
 	"time"
 )
 
-// How fast a scan is. A /24 is through within 3 s after the first 2 s alone, and the
-// burst is over before it is through with more: a switch or a host sees no more than
-// 100 packets a second, of which all but a few end as questions of ARP.
+// How fast a scan is. The burst is for a /24: it is through with one 5 s after the
+// node was alone. It costs the network a hundred questions of ARP a second, for 3 s.
 const (
 	scanAfter = 2 * time.Second // alone: until then multicast may do
 	scanBurst = 5 * time.Second // alone: until then 100/s
