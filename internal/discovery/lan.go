@@ -188,6 +188,9 @@ func (r *run) move(now time.Time) {
 	if err != nil {
 		r.fault("open", err)
 	}
+	if r.sockets.taken != nil {
+		r.once("taken", "another program has the UDP port of this node: a scan by others does not find it", "error", r.sockets.taken)
+	}
 	for _, c := range opened {
 		group := c != r.sockets.unicast
 		r.running.Go(func() { r.read(c, group) })

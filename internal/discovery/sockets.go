@@ -33,6 +33,7 @@ type sockets struct {
 	unicast *net.UDPConn // IPv4: what is sent leaves here
 	group4  *net.UDPConn
 	group6  *net.UDPConn // what is sent by IPv6 leaves here
+	taken   error        // why the unicast socket has not the port of the node
 	joined  map[membership]bool
 }
 
@@ -66,7 +67,8 @@ func (s *sockets) open(listen netip.AddrPort, multicast, need4, need6 bool) (ope
 			ip = netip.IPv4Unspecified()
 		}
 		c, e := bind("udp4", netip.AddrPortFrom(ip, listen.Port()))
-		if e != nil && listen.Port() != 0 { // another program has the number: others are found, and do not find by scanning
+		if e != nil && listen.Port() != 0 {
+			s.taken = e
 			return bind("udp4", netip.AddrPortFrom(ip, 0))
 		}
 		return c, e

@@ -452,3 +452,22 @@ func TestLANConforms(t *testing.T) {
 		}, netip.AddrPortFrom(n.lan.Hosts[0].IPv4, discovery.Port))
 	}
 }
+
+// A program that has the UDP port keeps a node from being found by a scan, and from
+// nothing else; the log says so.
+func TestUDPPortOfAnotherProgram(t *testing.T) {
+	n := &network{lan: newLAN(t, 2)}
+	var other *net.UDPConn
+	if err := n.lan.Hosts[0].Do(func() (err error) {
+		other, err = net.ListenUDP("udp4", &net.UDPAddr{Port: discovery.Port})
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	n.startAll(t, 2)
+	n.line(t, 0, "another program has the UDP port")
+	for i := range n.nodes {
+		n.await(t, i, "it knows the other", has(1))
+	}
+}
