@@ -34,6 +34,7 @@ type program struct {
 	reads     bool   // it is planned
 	closed    bool
 	got       map[stream]uint64
+	worker    *worker                 // of a member that has work to do
 	hear      func(body []byte) error // of a program that takes part in something else
 }
 
@@ -99,7 +100,7 @@ func (p *program) Request(b *queue.Batch, id uint64, body []byte, _, _ uint64) (
 	switch {
 	case p.sealed:
 		return 0, queue.ErrSealed
-	case p.serving == mostServed:
+	case p.worker == nil && p.serving == mostServed || p.serving == inFlight:
 		return 0, queue.ErrFull
 	}
 	c := p.n.w.call(body)
@@ -163,19 +164,25 @@ func (p *program) serve(r request) {
 	if c.begun++; c.begun > 1 {
 		w.violated(p.n, "M1: request %d was begun %d times", c.key, c.begun)
 	}
+	if p.worker != nil {
+		p.worker.take(r)
+		return
+	}
 	after := time.Duration(w.rng.ExpFloat64() * float64(w.Traffic.Handler))
 	slow := w.rng.Float64() < w.Traffic.Slow
 	if slow {
 		after = 2 * w.Traffic.Timeout // when nobody waits any more
 	}
-	w.after(after, func() {
-		p.n.turn(func(now time.Time, m *machine) {
-			if !p.closed {
-				p.serving--
-				p.conn.Reply(now, &m.batch, r.id, false, r.body)
-				p.conn.Relieved()
-			}
-		})
+	w.after(after, func() { p.reply(r) })
+}
+
+func (p *program) reply(r request) {
+	p.n.turn(func(now time.Time, m *machine) {
+		if !p.closed {
+			p.serving--
+			p.conn.Reply(now, &m.batch, r.id, false, r.body)
+			p.conn.Relieved()
+		}
 	})
 }
 
@@ -197,6 +204,7 @@ func (p *program) Answer(_ *queue.Batch, id uint64, out messaging.Outcome, body 
 	if out == messaging.Replied && (c.begun == 0 || n.w.call(body) != c) {
 		n.w.violated(n, "M4: request %d has the reply to another", c.key)
 	}
+	n.w.work.answered(c, out, n.w.now-c.asked)
 	p.checkAnswer("request", c.key, out, c.due)
 }
 

@@ -170,6 +170,9 @@ func (w *world) report(seed uint64, calm instant) Report {
 	if w.Feed.For > 0 {
 		w.addFeed(add)
 	}
+	if w.Work.For > 0 {
+		w.addWork(add)
+	}
 	if w.Late > 0 {
 		w.addLate(add)
 	}

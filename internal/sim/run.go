@@ -54,6 +54,13 @@ func (w *world) planAll() (calm, end instant) {
 		calm = max(calm, w.cease+repaired)
 		w.at(from+w.Feed.For/2, w.stick)
 	}
+	if w.Work.For > 0 {
+		w.begin, w.cease = from, from+w.Work.For
+		calm = max(calm, w.cease+w.Work.Timeout)
+		if w.Work.Noisy {
+			w.at(from, w.changeSlow)
+		}
+	}
 	for i := range w.Late {
 		calm = max(calm, w.planLate(i, from))
 	}

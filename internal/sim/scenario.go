@@ -20,6 +20,7 @@ type Scenario struct {
 	// Traffic is what programs send each other, while faults come and go.
 	Traffic Traffic
 	Feed    Feed
+	Work    Work
 
 	// Late is how many programs subscribe a moment before something is published.
 	Late int
@@ -62,7 +63,9 @@ type Scenario struct {
 }
 
 // talks reports whether programs do, so that nodes need a data plane.
-func (s *Scenario) talks() bool { return s.Traffic.For > 0 || s.Feed.For > 0 || s.Late > 0 }
+func (s *Scenario) talks() bool {
+	return s.Traffic.For > 0 || s.Feed.For > 0 || s.Work.For > 0 || s.Late > 0
+}
 
 // A Fault is something that breaks.
 type Fault struct {
@@ -286,9 +289,24 @@ func FeedScenarios(size int) []Scenario {
 		with("stuck", "one of sixteen members reads nothing any more", func(s *Scenario) {
 			s.Feed = Feed{Members: min(16, size/2), Publishers: min(4, size/2), Rate: 100, For: 20 * time.Second, Stuck: 1}
 		}),
+		with("balance", "members are nine tenths busy, and now this one is slow, now that", balance(Exponential, 0.9, true)),
+		with("balance-lognormal", "the same, where some requests take long", balance(Lognormal, 0.9, true)),
+		with("balance-pareto", "the same, where few take very long", balance(Pareto, 0.9, true)),
+		with("balance-over", "members are asked a tenth more than they can do", balance(Exponential, 1.1, false)),
 		with("late", "something is published 100 ms after a program has subscribed", func(s *Scenario) {
 			s.Late = 40
 		}),
+	}
+}
+
+// balance has up to sixteen nodes of a network be members, and the others sources.
+func balance(shape Shape, load float64, noisy bool) func(*Scenario) {
+	return func(s *Scenario) {
+		members := min(16, s.Size/2)
+		s.Work = Work{Members: members, Sources: s.Size - members, Load: load, Noisy: noisy, Shape: shape, For: 20 * time.Second, Timeout: 5 * time.Second}
+		if load > 1 {
+			s.Work.Timeout = time.Second
+		}
 	}
 }
 

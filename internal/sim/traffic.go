@@ -79,6 +79,7 @@ func (s stream) title() string {
 type call struct {
 	key      uint64
 	from     *program
+	asked    instant
 	due      time.Time // by the clock of its node
 	held     bool      // by a member's queue, or a member
 	begun    int       // how often it was passed on to a member
@@ -182,15 +183,18 @@ func parseNumber(b []byte) (s stream, number uint64) {
 }
 
 func (p *program) ask(now time.Time, m *machine, cluster int) {
+	p.askFor(now, m, fmt.Sprintf("cluster-%d", cluster), p.n.w.timeout())
+}
+
+func (p *program) askFor(now time.Time, m *machine, cluster string, timeout time.Duration) {
 	w := p.n.w
-	timeout := w.timeout()
-	c := &call{key: uint64(len(w.calls)), from: p, due: now.Add(timeout)}
+	c := &call{key: uint64(len(w.calls)), from: p, asked: w.now, due: now.Add(timeout)}
 	w.calls = append(w.calls, c)
 	id := p.asked
 	p.asked++
 	p.open[id] = c
 	body := binary.BigEndian.AppendUint64(nil, c.key)
-	p.conn.Request(now, &m.batch, id, fmt.Appendf(nil, "cluster-%d", cluster), body, uint64(timeout/time.Millisecond))
+	p.conn.Request(now, &m.batch, id, []byte(cluster), body, uint64(timeout/time.Millisecond))
 }
 
 // timeout returns that of a request or build.

@@ -35,6 +35,7 @@ type world struct {
 	begin, cease instant // of traffic
 	calls        []*call // all there ever were
 	feed         feed
+	work         work
 	lates        lates
 	mouths       []*mouth
 	pipes        []*pipe // those that there are
@@ -109,6 +110,9 @@ func (w *world) start(seeds ...*node) *node {
 	}
 	if w.Feed.For > 0 {
 		n.takePart()
+	}
+	if w.Work.For > 0 {
+		n.employ()
 	}
 	return n
 }
