@@ -42,7 +42,6 @@ func (m *Manager) Serve(c *session.Conn) {
 
 // admit reads HELLO and answers it. With an error the connection is to be closed.
 func (m *Manager) admit(c *session.Conn) error {
-	tune(c)
 	if c.Purpose() != session.PurposeLink {
 		return session.BadFirst("a connection of purpose %d is not a link's", c.Purpose())
 	}

@@ -337,7 +337,6 @@ func (m *Manager) answered(addr netip.AddrPort, id ring.ID, err error) {
 func (m *Manager) hello(j *job, nc net.Conn, addr netip.AddrPort) (ring.ID, error) {
 	ctx, cancel := context.WithTimeout(j.ctx, welcomeLimit)
 	defer cancel()
-	tune(nc)
 	c, err := m.Identity.Dial(ctx, nc, session.PurposeLink, addr.Port(), j.id)
 	if err != nil {
 		return ring.ID{}, jobError(j, err)

@@ -73,7 +73,6 @@ func (l *Link) dial(role byte, replace bool) (c *session.Conn, id uint64, err er
 	}
 	ctx, cancel := context.WithTimeout(l.ctx, welcomeLimit)
 	defer cancel()
-	tune(nc)
 	if c, err = m.Identity.Dial(ctx, nc, session.PurposeLink, l.addr.Port(), l.peer); err != nil {
 		return nil, 0, err
 	}

@@ -120,6 +120,7 @@ func (i *Identity) handshake(ctx context.Context, raw *counted, dials bool, expe
 	}
 	raw.early.Store(false)
 	raw.stage.try = nonblock.New(raw.Conn)
+	tune(raw.Conn)
 	return c, nil
 }
 

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package link
+package session
 
 import "net"
 

@@ -1,4 +1,4 @@
-package link
+package session
 
 import (
 	"net"
@@ -20,13 +20,6 @@ const silenceLimit = 15 * time.Second
 // tune has the system take little from the writer of a connection, and give it up
 // when the other side is silent. Without it things only take longer.
 func tune(nc net.Conn) {
-	for {
-		if inner, ok := nc.(interface{ NetConn() net.Conn }); ok {
-			nc = inner.NetConn()
-			continue
-		}
-		break
-	}
 	s, ok := nc.(syscall.Conn)
 	if !ok {
 		return
