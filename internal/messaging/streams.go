@@ -277,6 +277,7 @@ func (p *Peer) release(now time.Time, b *queue.Batch, st *stream, pub *publicati
 			p.lose(b, pub, topic, h.to-st.next+1)
 		case pub != nil:
 			pub.arrive(b, p.plane, topic, h.body)
+			st.vacant = false
 		}
 		st.next = h.to + 1
 	}
