@@ -24,6 +24,10 @@ const (
 	idle      = time.Minute
 	leastIdle = 10 * time.Second
 	useless   = 3 * time.Second
+
+	// One in so many links is left for those that the ring needs, which others dial
+	// too: a node that has no room for its leaves is outside the ring.
+	reserve = 8
 )
 
 // pinned reports whether the ring or the routing needs the peer.
@@ -140,7 +144,7 @@ func (o *Overlay) Want(now time.Time, id ring.ID, out *Output) {
 // close.
 func (o *Overlay) makeRoom(now time.Time, out *Output) bool {
 	inUse := o.peers.count(func(p *peer) bool { return p.path == linked || p.path == dialling })
-	if inUse < o.budget {
+	if inUse < o.budget-o.budget/reserve {
 		return true
 	}
 	var oldest *peer

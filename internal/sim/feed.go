@@ -24,7 +24,7 @@ type Feed struct {
 const (
 	feedTopic = "feed"
 	feedSize  = 64              // octets of a message
-	settled   = time.Second     // after it has subscribed a member must get all
+	settled   = time.Second     // after it has subscribed, in a network, a member must get all
 	repaired  = 8 * time.Second // after a message every member has it, or a gap
 )
 
@@ -127,7 +127,7 @@ func (p *program) publishOn(number uint64) {
 func (w *world) expect(from *node, message [2]uint64) {
 	var to []*reader
 	for _, r := range w.feed.readers {
-		if r.n.reads == r && !r.stuck && w.now-r.since >= settled {
+		if r.n.reads == r && !r.stuck && r.n.active > 0 && w.now-max(r.since, r.n.active) >= settled {
 			to = append(to, r)
 		}
 	}
