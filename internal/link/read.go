@@ -94,13 +94,12 @@ func (r *role) readAll(c *conn) error {
 	)
 	in, b := &r.input, &r.batch
 	frames, octets, need := 0, 0, wire.HeaderSize
-	now := time.Now() // the first frames may have come with the handshake
+	var now time.Time
 	for {
 		if frames > 0 && !in.pending(c) {
 			r.idle()
 			frames, octets = 0, 0
 		}
-		waits := !in.pending(c)
 		r.frame.Body = nil // it would keep a buffer that others may want
 		err := in.fill(c, need)
 		if errors.Is(err, os.ErrDeadlineExceeded) && r.kicked(c) {
@@ -113,9 +112,7 @@ func (r *role) readAll(c *conn) error {
 			r.idle()
 			return err
 		}
-		if waits {
-			now = time.Now()
-		}
+		now = time.Now()
 		for {
 			n, err := wire.Parse(in.bytes(), &r.frame)
 			if err == wire.ErrShort {

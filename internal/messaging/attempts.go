@@ -84,14 +84,14 @@ func (p *Peer) refuse(b *queue.Batch, number uint64, reason byte, load wire.Load
 	p.plane.Drops.Refused.Add(1)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.send(b, p.way(0), wire.TypeNotStarted, 0, wire.Name{}, wire.NotStarted{Number: number, Reason: reason, Load: load}.AppendBody(p.head[:0]), nil)
+	p.send(b, p.back(), wire.TypeNotStarted, 0, wire.Name{}, wire.NotStarted{Number: number, Reason: reason, Load: load}.AppendBody(p.head[:0]), nil)
 }
 
 // answer sends the answer to an attempt of the peer's.
 func (p *Peer) answer(b *queue.Batch, number uint64, status byte, load wire.Load, body []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, err := p.send(b, p.way(0), wire.TypeReply, 0, wire.Name{}, wire.ReplyHead{Number: number, Status: status, Load: load}.AppendBody(p.head[:0]), body); err != nil {
+	if _, err := p.send(b, p.back(), wire.TypeReply, 0, wire.Name{}, wire.ReplyHead{Number: number, Status: status, Load: load}.AppendBody(p.head[:0]), body); err != nil {
 		p.plane.Drops.LateReplies.Add(1)
 	}
 }
@@ -187,5 +187,5 @@ func (p *Peer) Deny(b *queue.Batch, o Offer) { p.answer(b, o.Number, wire.ReplyL
 func (p *Peer) Accept(b *queue.Batch, m wire.TunnelAccept) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.send(b, p.way(0), wire.TypeTunnelAccept, 0, wire.Name{}, m.AppendBody(nil), nil)
+	p.send(b, p.back(), wire.TypeTunnelAccept, 0, wire.Name{}, m.AppendBody(nil), nil)
 }

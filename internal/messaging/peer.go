@@ -53,6 +53,8 @@ type Peer struct {
 	used atomic.Bool  // since the loop looked last
 	rest time.Time    // since when it is not: the loop's; zero: it is
 
+	via atomic.Pointer[Peer] // the router that last brought something of it; nil: none has
+
 	// What there is for the peer while there is no link to it.
 	needed  atomic.Bool  // there is something
 	strays  atomic.Bool  // some of it was of a stream, and routed

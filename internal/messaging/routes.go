@@ -143,6 +143,17 @@ func (p *Peer) way(tried int) way {
 	return way{}
 }
 
+// back returns the way of an answer to the peer: by the router that the question came
+// by, which has a link to the peer. Others may have none yet to one that has just come.
+func (p *Peer) back() way {
+	if via := p.via.Load(); via != nil && p.linked() == nil {
+		if l := via.linked(); l != nil {
+			return way{l, true}
+		}
+	}
+	return p.way(0)
+}
+
 // detours reports whether there is no link to the peer, and requests may be routed.
 func (p *Peer) detours(now time.Time) bool {
 	return p.linked() == nil && !p.gone.Load() && p.plane.nanos(now) >= p.cut.Load() && p.way(0).link != nil
@@ -195,6 +206,9 @@ func (p *Peer) routed(now time.Time, b *queue.Batch, f *wire.Frame) error {
 	if from == nil {
 		plane.undelivered(f)
 		return nil
+	}
+	if from.via.Load() != p {
+		from.via.Store(p)
 	}
 	plane.Hops.Arrived.Add(1)
 	if from.accept(now, b, f) != nil {

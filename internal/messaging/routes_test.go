@@ -118,6 +118,26 @@ func TestWhatComesBackGoesAnotherWay(t *testing.T) {
 	a.expect(c, answered(1, Replied, "pong"))
 }
 
+// An answer goes back by the router that the request came by: others may not have a
+// link to a newcomer yet that has just made its first.
+func TestAnswerGoesBackWhereTheRequestCameFrom(t *testing.T) {
+	for routers := range 4 {
+		net, a, b := around(t, 6)
+		c, m := a.client(), b.member(core.Cluster, "echo")
+		for i, r := range net.nodes[2:] {
+			if i != routers {
+				net.cut(a, r)
+			}
+		}
+		a.request(c, 1, "echo", "ping", 1000)
+		net.run()
+		a.expect(m, handed(0, "ping", 1000))
+		m.Reply(net.now, &b.b, 0, false, []byte("pong"))
+		net.run()
+		a.expect(c, answered(1, Replied, "pong"))
+	}
+}
+
 // What came back from every router was provably not started: it goes to another node
 // as soon as there is one, though the first is not heard of any more.
 func TestWhatComesBackFromAllGoesToAnotherNode(t *testing.T) {

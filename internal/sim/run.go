@@ -66,6 +66,9 @@ func (w *world) planAll() (calm, end instant) {
 	}
 	if w.Traffic.For > 0 {
 		w.begin, w.cease = from, from+w.Traffic.For
+		if w.Traffic.Early {
+			w.begin = 0
+		}
 		calm = max(calm, w.cease)
 		w.at(calm+w.Calm/3, w.speakLast)
 	}

@@ -218,6 +218,11 @@ func DataScenarios(size int) []Scenario {
 		s.Traffic.Sever = 0.02
 		return s
 	}
+	early := func(s Scenario) Scenario {
+		s.Growth, s.Settle, s.Calm, s.Warm = 7, time.Second, 40*time.Second, false
+		s.Traffic.For, s.Traffic.Rate, s.Traffic.Early, s.Traffic.Complete = 2*time.Second, 20, true, false
+		return s
+	}
 	apart := func(s Scenario) Scenario {
 		s.Apart = max(0.02, min(0.3, 3/float64(size)))
 		s.Shut = s.Apart
@@ -238,6 +243,8 @@ func DataScenarios(size int) []Scenario {
 		long,
 		lossless(with("static", "nothing breaks")),
 		far(lossless(with("static", "nothing breaks, at 60 ms"))),
+		early(lossless(with("join", "nodes ask as soon as they are started, one after another"))),
+		far(early(lossless(with("join", "nodes ask as soon as they are started, one after another, at 60 ms")))),
 		lossless(with("drain", "nodes are stopped", Fault{Kind: Stop, Count: 1, Share: 0.05, For: 6 * time.Second, Repeat: 1})),
 		complete(with("turnover", "they come and go")),
 		apart(lossless(with("apart", "some pairs of nodes never hear each other"))),

@@ -14,6 +14,7 @@ import (
 // only asks, and one that comes and goes as Turnover says.
 type Traffic struct {
 	For      time.Duration // from settling on
+	Early    bool          // it begins with the first node instead, so that newcomers are not yet at home when they ask
 	Rate     float64       // messages a second, of each program
 	Turnover time.Duration // how long a program of the third kind lives in the mean; 0: for good
 
