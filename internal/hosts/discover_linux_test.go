@@ -66,6 +66,21 @@ func TestNodesFindEachOther(t *testing.T) {
 	}
 }
 
+// TestNewcomersAskAtOnce starts nodes one right after the other, each of which is asked
+// for a service of the first host before it is at home in the network.
+func TestNewcomersAskAtOnce(t *testing.T) {
+	const newcomers = 4
+	n := &network{lan: newLAN(t, 1+newcomers)}
+	n.startAll(t, 1)
+	n.member(t, 0, secret, newService("found", newLedger()))
+	for i := range newcomers {
+		n.start(t, 1+i)
+		if reply, err := n.client(t, 1+i).Request(withLimit(t), secret, nil); err != nil || string(reply) != "found" {
+			t.Fatalf("the reply to newcomer %d is %q, %v", 1+i, reply, err)
+		}
+	}
+}
+
 // without takes the addresses of a family from all hosts.
 func (l *LAN) without(family string) error {
 	for _, h := range l.Hosts {
