@@ -3,6 +3,7 @@ package hosts
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -12,13 +13,17 @@ import (
 
 // The others go on without a host that is lost, and take it back.
 func TestLostHostComesBack(t *testing.T) {
-	n := newNetwork(t, 4, 0)
+	n := newDiscovering(t, 6, 0)
+	towards := func(node *Node) []*Host { // all others
+		return slices.DeleteFunc(slices.Clone(n.lan.Hosts), func(h *Host) bool { return h == node.Host })
+	}
 	for _, c := range []struct {
 		name       string
 		lose, back func(*Node) error
 	}{
 		{"Frozen", func(node *Node) error { return node.Freeze() }, func(node *Node) error { return node.Thaw() }},
 		{"Cut", func(node *Node) error { return node.Host.Cut() }, func(node *Node) error { return node.Host.Mend() }},
+		{"OneWay", func(node *Node) error { return node.Host.CutTo(towards(node)...) }, func(node *Node) error { return node.Host.MendTo(towards(node)...) }},
 		{"Unplugged", func(node *Node) error { return node.Host.Unplug() }, func(node *Node) error { return node.Host.Mend() }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
