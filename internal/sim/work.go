@@ -2,7 +2,6 @@ package sim
 
 import (
 	"math"
-	"slices"
 	"time"
 
 	"github.com/project-iris/iris/internal/messaging"
@@ -38,7 +37,7 @@ const (
 )
 
 // work is what has become of it, and what would have with who knows everything: the
-// oracle hands each request to the member that has least to do, at that moment.
+// oracle hands each request to the member that will be done first.
 type work struct {
 	members       []*worker
 	sources       int
@@ -56,7 +55,6 @@ type worker struct {
 	worked  time.Duration
 	slow    bool
 	free    []instant // when each of its workers is, for the oracle
-	ends    []instant // of the requests that the oracle has given it
 }
 
 // employ makes a node that starts a member or a source.
@@ -106,7 +104,7 @@ func (w *world) service() time.Duration {
 	mean := float64(serviceTime)
 	switch w.Work.Shape {
 	case Lognormal:
-		const sigma = 1
+		const sigma = 1.0
 		return time.Duration(mean * math.Exp(sigma*w.rng.NormFloat64()-sigma*sigma/2))
 	case Pareto:
 		const alpha = 2.5
@@ -117,30 +115,30 @@ func (w *world) service() time.Duration {
 
 // foretell returns how long a request would take if the oracle placed it.
 func (w *world) foretell() time.Duration {
-	best, least := (*worker)(nil), math.MaxFloat64
+	var best *worker
+	var first int // its worker that is free first
+	least := time.Duration(math.MaxInt64)
 	for _, k := range w.work.members {
-		k.ends = slices.DeleteFunc(k.ends, func(at instant) bool { return at <= w.now })
-		load := max(1, float64(len(k.ends)+1)/float64(k.workers))
+		i := 0
+		for j := range k.free {
+			if k.free[j] < k.free[i] {
+				i = j
+			}
+		}
+		done := max(0, k.free[i]-w.now) + serviceTime
 		if k.slow {
-			load *= slowness
+			done += time.Duration(float64(serviceTime) * (slowness - 1))
 		}
-		if load < least {
-			best, least = k, load
-		}
-	}
-	i := 0
-	for j := range best.free {
-		if best.free[j] < best.free[i] {
-			i = j
+		if done < least {
+			best, first, least = k, i, done
 		}
 	}
 	took := w.service()
 	if best.slow {
 		took = time.Duration(float64(took) * slowness)
 	}
-	best.free[i] = max(best.free[i], w.now) + took
-	best.ends = append(best.ends, best.free[i])
-	return best.free[i] - w.now
+	best.free[first] = max(best.free[first], w.now) + took
+	return best.free[first] - w.now
 }
 
 // changeSlow has other members be slow.
