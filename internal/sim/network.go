@@ -189,7 +189,7 @@ func (l *link) stall() {
 
 func (l *link) arrive(side int, f *frame) {
 	from, to := l.ends[side], l.ends[1-side]
-	if !l.open || !to.alive {
+	if l.broken || !to.alive {
 		return
 	}
 	l.w.arrived(from, to, f)
@@ -251,7 +251,7 @@ func (l *link) finish(by *node) {
 	for end := range l.ends {
 		delete(l.ends[end].links, l.ends[1-end])
 	}
-	if by != nil && by.alive && w.talks() {
+	if by != nil && by.alive {
 		l.closeOrderly(l.end(by))
 		return
 	}

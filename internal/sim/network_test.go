@@ -86,3 +86,19 @@ func TestACutLinkStallsAndThenBreaks(t *testing.T) {
 		t.Error("the link is open after the kernel gave up")
 	}
 }
+
+// What was sent before a link is closed in order comes first, in a large network that
+// heals too, where links are closed by the thousand (split, 300 nodes, seed 1).
+func TestALinkThatIsClosedDeliversWhatWasSent(t *testing.T) {
+	w := newWorld(find(t, "static", 2), 1)
+	w.planAll()
+	w.runUntil(5 * time.Second)
+	l := w.links[0]
+	before := w.count.ring.messages
+	l.send(l.ends[0], &frame{msg: wire.Beat{Nonce: 1}})
+	l.close(l.ends[0])
+	w.runUntil(w.now + 2*time.Millisecond)
+	if w.count.ring.messages == before {
+		t.Error("what was under way is lost")
+	}
+}
