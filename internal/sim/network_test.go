@@ -94,11 +94,11 @@ func TestALinkThatIsClosedDeliversWhatWasSent(t *testing.T) {
 	w.planAll()
 	w.runUntil(5 * time.Second)
 	l := w.links[0]
-	before := w.count.ring.messages
-	l.send(l.ends[0], &frame{msg: wire.Beat{Nonce: 1}})
+	before := w.count.digests.messages
+	l.send(l.ends[0], &frame{msg: wire.DigestDir{}})
 	l.close(l.ends[0])
 	w.runUntil(w.now + 2*time.Millisecond)
-	if w.count.ring.messages == before {
+	if w.count.digests.messages == before {
 		t.Error("what was under way is lost")
 	}
 }
