@@ -40,7 +40,6 @@ const (
 // oracle hands each request to the member that will be done first.
 type work struct {
 	members       []*worker
-	sources       int
 	asked         int
 	took, oracle  sample
 	replied, busy int
