@@ -52,10 +52,16 @@ test:
 allocs:
 	go test -run 'Alloc|IdleLinkIsSmall' . ./internal/queue ./internal/messaging ./internal/tunnel ./internal/relaywire ./internal/wire ./internal/ring ./internal/balance ./internal/link
 
-# One package at a time: some of them measure how a node behaves under load.
+# Suites that push much through sockets in real time. The same cases run under the race
+# detector too, over another transport or in invented time.
+SOCKETS := TestExpectationsOverTCP|TestExpectationsOverSockets|TestRequirementsOverSockets|TestSuiteAgainstOneOfThree
+
+# Those that measure how a node behaves under load run one at a time.
 race:
 	go test $(addprefix ./internal/,$(PURE))
-	go test -race -p 1 $$(go list ./... | grep -v $(foreach p,$(PURE),-e /internal/$p$$))
+	go test -race -p 2 $$(go list ./cmd/... ./internal/... | grep -v $(foreach p,$(PURE) hosts,-e /internal/$p$$))
+	go test -race -p 1 -skip '$(SOCKETS)' . ./node ./internal/hosts
+	go test -p 1 -run '$(SOCKETS)' . ./node
 
 # What client libraries expect, in invented time, 20 times.
 twenty:
