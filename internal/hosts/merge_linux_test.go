@@ -7,8 +7,8 @@ import (
 )
 
 // Two halves that are apart for a while go on by themselves, and are soon one network
-// when they join again. That took from one second to ten and a half: a new root may say
-// for ten seconds that it does not know all. Nothing is carried out twice.
+// when they join again. That took from one second to ten and a half. Nothing is carried
+// out twice.
 func TestHalvesBecomeOneNetworkAgain(t *testing.T) {
 	const hosts, apart, most = 6, 10 * time.Second, 15 * time.Second
 	n := newDiscovering(t, hosts, 0)
