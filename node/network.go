@@ -304,6 +304,7 @@ func (w *network) follow(news []overlay.News) {
 		switch e.Kind {
 		case overlay.NodeJoined:
 			log.Info("a node has joined", "node", e.ID.Short())
+			w.links.Forgive(w.dialable(w.n.loop.Core.Addrs(e.ID))) // it may have been cut off
 		case overlay.NodeGone:
 			log.Info("a node is gone", "node", e.ID.Short())
 		case overlay.StateChanged:

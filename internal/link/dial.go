@@ -62,6 +62,18 @@ func (m *Manager) missed(addr netip.AddrPort) {
 	b.until = time.Now().Add(b.pause*3/4 + rand.N(b.pause/2))
 }
 
+// Forgive has addresses dialled at once that have failed: they have become worth it
+// since, as others reach the node that is there.
+func (m *Manager) Forgive(addrs []netip.AddrPort) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, a := range addrs {
+		delete(m.backoffs, a)
+	}
+	close(m.forgiven)
+	m.forgiven = make(chan struct{})
+}
+
 // Dial links to a node at one of its addresses, unless it is linked. It returns at
 // once: in the end Handler.Up or Handler.Failed tells. An address that has failed
 // lately is dialled when its time has come. That they may be dialled at all the
@@ -245,11 +257,13 @@ func (m *Manager) ready(ctx context.Context, addrs []netip.AddrPort) (ready []ne
 				first = b.until
 			}
 		}
+		forgiven := m.forgiven
 		m.mu.Unlock()
 		if len(ready) > 0 {
 			return ready, nil
 		}
 		select {
+		case <-forgiven:
 		case <-time.After(first.Sub(now)):
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)

@@ -114,6 +114,33 @@ func TestFailedAddressIsLeftAloneForLonger(t *testing.T) {
 	})
 }
 
+// TestForgivenAddressIsDialledAtOnce has a node be away for long and come back: who
+// hears of that from others need not wait until it would have tried again.
+func TestForgivenAddressIsDialledAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a, id := w.node(1, w.identity()), w.identity()
+		defer a.stop()
+		dial := func() { a.Manager.Dial(id.ID(), []netip.AddrPort{addr(2)}) }
+		for range 10 {
+			dial()
+			time.Sleep(backoffMost)
+		}
+		b := w.node(2, id)
+		defer b.stop()
+		dial() // and waits
+		synctest.Wait()
+		start := time.Now()
+		a.Forgive([]netip.AddrPort{addr(2)})
+		for a.Link(id.ID()) == nil {
+			time.Sleep(time.Millisecond)
+		}
+		if d := time.Since(start); d > time.Second {
+			t.Errorf("the node is linked after %v", d)
+		}
+	})
+}
+
 func TestRoutedFrames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a, b := linkedPair(t)

@@ -90,6 +90,7 @@ type Manager struct {
 	links     int
 	admitting map[*session.Conn]struct{}
 	backoffs  map[netip.AddrPort]*backoff
+	forgiven  chan struct{} // closed, and made anew, when some of them end early
 }
 
 // A peer is what a manager knows of another node.
@@ -121,6 +122,7 @@ func NewManager(c Config) *Manager {
 		peers:     make(map[ring.ID]*peer),
 		admitting: make(map[*session.Conn]struct{}),
 		backoffs:  make(map[netip.AddrPort]*backoff),
+		forgiven:  make(chan struct{}),
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.running.Go(m.sweep)
