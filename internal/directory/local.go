@@ -62,18 +62,23 @@ func (d *Directory) leave(now time.Time, name wire.Name, l *local) {
 	l.gone = now
 	d.left = append(d.left, leaving{name, now})
 	for len(d.left) > maxLeft {
-		d.Stats.Forgotten++
-		d.forgetLeft()
+		if d.forgetLeft() {
+			d.Stats.Forgotten++
+		}
 	}
 }
 
-// forgetLeft forgets the oldest name that was left, unless it has members again.
-func (d *Directory) forgetLeft() {
+// forgetLeft forgets the oldest name that was left, unless it has members again or was
+// left again later. It reports whether it did.
+func (d *Directory) forgetLeft() bool {
 	name, at := d.left[0].name, d.left[0].at
 	d.left = d.left[1:]
-	if l := d.local[name]; l != nil && l.members == 0 && l.gone.Equal(at) {
-		delete(d.local, name)
+	l := d.local[name]
+	if l == nil || l.members > 0 || !l.gone.Equal(at) {
+		return false
 	}
+	delete(d.local, name)
+	return true
 }
 
 // Again announces everything once more to nodes that may have lost what they were

@@ -158,10 +158,10 @@ func TestRoutedFrames(t *testing.T) {
 			return err
 		}
 		// Without a data connection only what is short, and no streams.
-		if err := send(wire.TypeReply, maxRouted); err != nil {
+		if err := send(wire.TypeReply, wire.MaxRouted); err != nil {
 			t.Error(err)
 		}
-		if send(wire.TypeReply, maxRouted+1) != ErrTooLong || send(wire.TypePublish, 20) != ErrTooLong {
+		if send(wire.TypeReply, wire.MaxRouted+1) != ErrTooLong || send(wire.TypePublish, 20) != ErrTooLong {
 			t.Error("a frame was taken that control must not carry")
 		}
 		nack := wire.Nack{Name: wire.Name{Kind: wire.Topic}}

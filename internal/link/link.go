@@ -26,9 +26,6 @@ const (
 	toldLimit       = time.Second     // for the word that it ends at once
 )
 
-// maxRouted is the longest body that is routed on a control connection.
-const maxRouted = 16 << 10
-
 // A Lane is a queue of a link's data connection.
 type Lane = wire.Lane
 

@@ -68,7 +68,7 @@ func (l *Link) SendRouted(b *queue.Batch, f *wire.Frame, head, body []byte) erro
 			_, err := l.Send(b, wire.Requests, f, head, queue.Payload{Data: body})
 			return err
 		}
-		if size > maxRouted || places[f.Type]&routedOnControl == 0 {
+		if size > wire.MaxRouted || places[f.Type]&routedOnControl == 0 {
 			l.m.Stats.Overflow.Add(1)
 			return ErrTooLong
 		}

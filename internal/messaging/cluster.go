@@ -212,8 +212,11 @@ func (cl *cluster) full(now time.Time, p *Peer) {
 	if p != nil {
 		n = cl.chance(p)
 	}
-	if n != nil {
+	switch {
+	case n != nil:
 		n.Full(now)
+	case p != nil: // it was sent by a router, and is no choice
+		p.cut.Store(p.plane.nanos(now.Add(balance.Pause)))
 	}
 }
 

@@ -53,7 +53,7 @@ func pass(at *time.Time, now time.Time) bool {
 // need tells the loop that there is something for the peer and no link. Safe for
 // concurrent use, with a cell's lock.
 func (p *Peer) need() {
-	if !p.needed.Swap(true) {
+	if !p.needed.Load() && !p.needed.Swap(true) {
 		p.stir()
 	}
 }
@@ -61,7 +61,7 @@ func (p *Peer) need() {
 // strayed tells the loop that a message of a stream was handed to a router. Safe for
 // concurrent use, with a cell's lock.
 func (p *Peer) strayed() {
-	if !p.strays.Swap(true) {
+	if !p.strays.Load() && !p.strays.Swap(true) {
 		p.stir()
 	}
 }

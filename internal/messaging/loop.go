@@ -290,8 +290,9 @@ func (p *Plane) close(t *publication) bool {
 		return false
 	}
 	p.refund(&t.fee)
-	delete(p.freshTopics, t.name)
-	if !t.topic {
+	if t.topic {
+		delete(p.freshTopics, t.name)
+	} else {
 		delete(p.freshClusters, t.name)
 	}
 	if p.network == "" || next == p.floor {
@@ -619,7 +620,7 @@ func (p *Plane) sortedNames() []wire.Name {
 // dropCanceled takes back attempts that other nodes say nobody waits for.
 func (p *Plane) dropCanceled() {
 	canceled := make(map[*Peer]map[uint64]bool)
-	for _, peer := range p.peers { //iris:unordered each by itself
+	for _, peer := range p.sortedPeers() {
 		peer.seen.Lock()
 		if len(peer.seen.canceled) > 0 {
 			canceled[peer] = peer.seen.canceled

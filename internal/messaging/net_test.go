@@ -50,6 +50,7 @@ type wires struct {
 	cut      bool
 	next     uint64
 	full     bool // refuses
+	refused  int  // for that
 	limit    int  // octets, beyond which it does; 0: none
 	moved    uint64
 	scarce   bool // the same, for want of memory
@@ -141,6 +142,7 @@ func (w *wires) Send(b *queue.Batch, _ wire.Lane, f *wire.Frame, head []byte, p 
 		return 0, queue.ErrSealed
 	}
 	if w.full || w.limit > 0 && w.Waiting(wire.Publications) > w.limit {
+		w.refused++
 		return 0, queue.ErrFull
 	}
 	if w.scarce {

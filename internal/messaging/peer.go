@@ -336,6 +336,7 @@ func (p *Plane) LinkUp(now time.Time, b *queue.Batch, id ring.ID, l Link) *Peer 
 	peer.mu.Lock()
 	open := peer.open.numbered()
 	made := peer.open.made()
+	peer.late = nil
 	peer.mu.Unlock()
 	tick := p.Timers.Tick(now)
 	peer.resend(b, l, open, tick)
@@ -343,9 +344,7 @@ func (p *Plane) LinkUp(now time.Time, b *queue.Batch, id ring.ID, l Link) *Peer 
 	peer.link.Store(&l)
 	open = peer.open.since(made)
 	peer.mu.Unlock()
-	for _, o := range open { // routed meanwhile: the window would pass them by
-		peer.again(b, way{link: l}, o, tick)
-	}
+	peer.resend(b, l, open, tick) // routed meanwhile: the window would pass them by
 	p.arrive(peer)
 	p.reach(peer)
 	p.mend(b, peer, true)
@@ -363,7 +362,7 @@ func (p *Peer) resend(b *queue.Batch, l Link, open []numbered, tick int64) {
 		}
 	}
 	p.mu.Lock()
-	p.late = late
+	p.late = append(p.late, late...)
 	p.mu.Unlock()
 	if len(late) > 0 {
 		p.runShort()

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/project-iris/iris/internal/balance"
 	"github.com/project-iris/iris/internal/core"
 	"github.com/project-iris/iris/internal/overlay"
 	"github.com/project-iris/iris/internal/queue"
@@ -368,7 +369,7 @@ func (p *Plane) park(t ticket, name, body []byte, busy bool) {
 // How long a call waits that all member nodes refused: the first time, and at
 // most.
 const (
-	firstPause = 10 * time.Millisecond
+	firstPause = balance.Pause // no less, or all are still passed over
 	mostPause  = time.Second
 )
 

@@ -131,7 +131,7 @@ func (p *publication) send(b *queue.Batch, t *target, n uint64, flags wire.Flags
 	t.peer.use()
 	p.frame = wire.Frame{Type: wire.TypePublish, Flags: wire.Named | flags, Name: p.key}
 	_, err := w.send(b, t.peer, wire.Publications, &p.frame, wire.PublishHead{Number: n}.AppendBody(p.head[:0]), load)
-	if w.routed {
+	if w.routed && err == nil {
 		t.peer.strayed()
 	}
 	return t.peer.took(w, err)

@@ -23,9 +23,6 @@ type Hops struct {
 }
 
 const (
-	// maxRouted is the longest body that goes to a router without a data connection.
-	maxRouted = 16 << 10
-
 	maxWays      = 3                      // routers that an attempt is given to, one after the other
 	cutOff       = 250 * time.Millisecond // in which nothing is routed to a node that no way led to
 	maxStrangers = 1 << 12                // nodes known only by what routers brought of them
@@ -36,7 +33,6 @@ const (
 type routes struct {
 	self ring.ID
 	hops []hop // by id
-	ways int   // how many of them hand frames on
 }
 
 // A hop is a node that is linked, or the way to one that is not.
@@ -112,9 +108,6 @@ func (p *Plane) Route(now time.Time, b *queue.Batch, known []overlay.Route) {
 	r := &routes{self: p.Self, hops: make([]hop, 0, len(known))}
 	for _, k := range known {
 		r.hops = append(r.hops, hop{k.ID, p.Peer(k.Via), k.Hands})
-		if k.Hands {
-			r.ways++
-		}
 	}
 	p.routes.Store(r)
 	for _, peer := range p.astray {
@@ -166,8 +159,10 @@ func (w way) send(b *queue.Batch, p *Peer, lane wire.Lane, f *wire.Frame, head [
 	}
 	f.Flags |= wire.Routed
 	f.Hops, f.Origin, f.Target = wire.MaxHops, p.plane.Self, p.ID
-	p.plane.Hops.Sent.Add(1)
-	return 0, sendRouted(b, w.link, f, head, load)
+	if err = sendRouted(b, w.link, f, head, load); err == nil {
+		p.plane.Hops.Sent.Add(1)
+	}
+	return 0, err
 }
 
 // sendRouted hands a frame to a router. Streams and what is long have the data
@@ -176,7 +171,7 @@ func sendRouted(b *queue.Batch, l Link, f *wire.Frame, head []byte, load queue.P
 	switch {
 	case isStream(f.Type):
 		_, err = l.Send(b, wire.Publications, f, head, load)
-	case len(head)+len(load.Data) > maxRouted:
+	case len(head)+len(load.Data) > wire.MaxRouted:
 		_, err = l.Send(b, wire.Requests, f, head, load)
 	default:
 		err = l.SendRouted(b, f, head, load.Data)

@@ -118,6 +118,27 @@ func TestWhatComesBackGoesAnotherWay(t *testing.T) {
 	a.expect(c, answered(1, Replied, "pong"))
 }
 
+// A router that has no room is asked once for a request, and again after a pause.
+func TestRouterWithoutRoomIsAskedOnce(t *testing.T) {
+	net, a, b := around(t, 3)
+	c, m := a.client(), b.member(core.Cluster, "echo")
+	a.request(c, 0, "echo", "to learn of it", 1)
+	net.run()
+	net.pass(10 * time.Millisecond)
+	m.read()
+	w := a.links[net.nodes[2]]
+	w.full = true
+	a.request(c, 1, "echo", "ping", 1000)
+	if w.refused != 1 {
+		t.Errorf("the router refused it %d times", w.refused)
+	}
+	w.full = false
+	net.pass(2 * firstPause)
+	if ds := m.read(); len(ds) != 1 || ds[0].body != "ping" {
+		t.Errorf("handed over: %v", ds)
+	}
+}
+
 // An answer goes back by the router that the request came by: others may not have a
 // link to a newcomer yet that has just made its first.
 func TestAnswerGoesBackWhereTheRequestCameFrom(t *testing.T) {

@@ -329,6 +329,9 @@ func (p *Peer) resume(now time.Time) {
 func (p *Peer) sweep(now time.Time, b *queue.Batch) {
 	p.streams.mu.Lock()
 	defer p.streams.mu.Unlock()
+	if len(p.streams.held) == 0 {
+		return
+	}
 	limit, cause := holdTime, &p.plane.Drops.Waited
 	if p.way(0).link == nil {
 		if !p.gone.Load() {

@@ -28,6 +28,9 @@ const (
 	// fragments of this size.
 	MaxBody = 32 << 10
 
+	// MaxRouted is the longest body that is routed on a control connection.
+	MaxRouted = 16 << 10
+
 	// MaxHops is how many routers a frame may pass.
 	MaxHops = 16
 )
@@ -171,19 +174,6 @@ func (f *Frame) appendExtensions(b []byte) []byte {
 		b = f.Name.append(b)
 	}
 	return b
-}
-
-// size returns how many octets the extensions take.
-func (f Flags) size() (n int) {
-	for _, e := range [...]struct {
-		flag Flags
-		size int
-	}{{Routed, 32}, {Trace, 26}, {Fragment, 12}, {Named, 18}} {
-		if f&e.flag != 0 {
-			n += e.size
-		}
-	}
-	return n
 }
 
 // putLength writes the length of a frame of size octets in all to its start.

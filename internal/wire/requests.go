@@ -41,12 +41,11 @@ func Life(p []byte) []byte {
 	if len(p) < HeaderSize {
 		return nil
 	}
-	t, f := Type(p[4]), Flags(p[5])
-	at := HeaderSize + f.size() + 4 + 8 // the handle and the number
-	if t != TypeRequest && t != TypeTunnelOffer || f&Fragment != 0 || at+4 > len(p) {
+	f := Frame{Type: Type(p[4]), Flags: Flags(p[5]), Body: p[HeaderSize:]}
+	if f.Type != TypeRequest && f.Type != TypeTunnelOffer || f.Flags&Fragment != 0 || f.parseExtensions() != nil || len(f.Body) < 16 {
 		return nil
 	}
-	return p[at : at+4]
+	return f.Body[12:16] // behind the handle and the number
 }
 
 // A Load is what every answer says of the name at the member node.
