@@ -2,6 +2,7 @@ package link
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,9 +41,11 @@ func (a *aging) note(q *queue.Queue) {
 	taken, appended := q.Position()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for len(a.marks) > 0 && a.marks[0].end <= taken {
-		a.marks = a.marks[1:]
+	passed := 0
+	for passed < len(a.marks) && a.marks[passed].end <= taken {
+		passed++
 	}
+	a.marks = slices.Delete(a.marks, 0, passed)
 	switch n := len(a.marks); {
 	case appended == taken:
 	case n > 0 && now.Sub(a.marks[n-1].at) < agingStep:

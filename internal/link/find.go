@@ -24,26 +24,25 @@ func (m *Manager) Find(ctx context.Context, id ring.ID, addrs []netip.AddrPort) 
 		m.mu.Unlock()
 		return errStopped
 	}
-	m.running.Add(1)
 	if !id.IsZero() {
 		if p := m.peer(id); p.up() != nil {
-			m.running.Done()
 			m.mu.Unlock()
 			return nil
 		} else if p.job == nil {
 			p.job = j
 		}
 	}
+	m.running.Add(1)
 	m.mu.Unlock()
 	defer m.running.Done()
 	stop := context.AfterFunc(ctx, func() { j.cancel(ctx.Err()) })
 	defer stop()
-	if !id.IsZero() {
-		err := m.search(j, addrs)
-		m.done(j, id, err)
-		return err
+	found, err := id, error(nil)
+	if id.IsZero() {
+		found, _, err = m.try(j, addrs)
+	} else {
+		err = m.search(j, addrs)
 	}
-	found, _, err := m.try(j, addrs)
 	m.done(j, found, err)
 	return err
 }

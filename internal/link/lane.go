@@ -149,19 +149,19 @@ func (s *queued) take(p []byte, start bool) int {
 			return 0
 		}
 	}
-	if s.aging != nil {
-		s.aging.note(s.Queue)
-	}
 	for {
 		b := s.NextUpTo(len(p))
 		if b == nil {
 			s.claimed = false
 			return 0
 		}
-		n, out := copy(p, b), false
+		n, out := len(b), false
 		if s.aging != nil && (start || s.aging.skip > 0) {
 			pos, _ := s.Position()
-			n, out = s.aging.look(p[:n], pos)
+			n, out = s.aging.look(b, pos)
+		}
+		if !out {
+			copy(p, b[:n])
 		}
 		if s.Wrote(n, s.room) {
 			s.told = true

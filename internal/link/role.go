@@ -80,7 +80,8 @@ func (r *role) tryWrite(b *queue.Batch) (done bool, err error) {
 	}
 	buf := buffers.Get().(*[dataWrite]byte)
 	defer buffers.Put(buf)
-	n := r.lanes.fill(buf[:min(tryMost, r.most)], false)
+	room := buf[:min(tryMost, r.most)]
+	n := r.lanes.fill(room, false)
 	if n == 0 {
 		return true, nil
 	}
@@ -93,7 +94,7 @@ func (r *role) tryWrite(b *queue.Batch) (done bool, err error) {
 	if r.told() {
 		r.l.m.Handler.Room(r.l, b)
 	}
-	return all && r.lanes.waiting() == 0, nil
+	return all && n < len(room), nil
 }
 
 // poke wakes the writer.
@@ -185,19 +186,18 @@ var buffers = sync.Pool{New: func() any { return new([dataWrite]byte) }}
 // write is the writer.
 func (r *role) write() {
 	r.writing.Lock()
-	c := r.out
-	r.to = c
+	r.to = r.out
 	r.writing.Unlock()
+	r.poke() // for who found writing taken
 	var b queue.Batch
 	for range r.wake {
 		r.writing.Lock()
 		r.due.Store(false)
-		more := r.writeAll(&c, &b)
+		more := r.writeAll(&b)
 		if !more {
 			r.to = nil
 		}
 		r.writing.Unlock()
-		b.Flush()
 		if !more {
 			break
 		}
@@ -212,17 +212,17 @@ func (r *role) write() {
 		r.l.closeWritten()
 		r.l.control.poke()
 	}
-	r.l.leave(c)
+	r.l.leave(r.out) // which nobody else changes
 }
 
 // writeAll writes what waits. It reports false when there will be no more.
-func (r *role) writeAll(c **conn, b *queue.Batch) bool {
+func (r *role) writeAll(b *queue.Batch) bool {
 	if r.to == nil { // a sender has met an error
 		return false
 	}
 	if r.left {
 		r.waits(true)
-		err := (*c).Finish()
+		err := r.to.Finish()
 		r.waits(false)
 		if err != nil {
 			r.broken(err)
@@ -237,7 +237,7 @@ func (r *role) writeAll(c **conn, b *queue.Batch) bool {
 		n := r.lanes.fill(buf[:r.most], next != nil)
 		if n > 0 {
 			r.waits(true)
-			_, err := (*c).Write(buf[:n])
+			_, err := r.to.Write(buf[:n])
 			r.waits(false)
 			if err != nil {
 				r.broken(err)
@@ -248,23 +248,27 @@ func (r *role) writeAll(c **conn, b *queue.Batch) bool {
 		}
 		switch word := r.final.Load(); {
 		case next != nil && r.lanes.left() == 0:
-			(*c).CloseWrite()
-			r.l.leave(*c)
-			*c, r.to = next, next
+			r.to.CloseWrite()
+			r.l.leave(r.to)
+			r.to = next
 			r.turn(&r.out, next)
 			r.nextOut.CompareAndSwap(next, nil)
 		case word == nil:
 			return true
 		default:
-			return r.sayLast(*c, *word)
+			return r.sayLast(r.to, *word)
 		}
 	}
 }
 
 // waits says whether the writer may be waiting for the system.
 func (r *role) waits(yes bool) {
-	if r == r.l.data {
-		r.l.aging.busy.Store(yes)
+	if r != r.l.data {
+		return
+	}
+	r.l.aging.busy.Store(yes)
+	if yes {
+		r.l.aging.note(r.l.requests) // who appends from here on notes it
 	}
 }
 

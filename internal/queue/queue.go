@@ -252,7 +252,7 @@ func (q *Queue) Next() []byte { return q.NextUpTo(math.MaxInt) }
 
 // NextUpTo is Next for a writer that has room for n octets only. As it may end
 // within a frame, Seal cannot cut the queue of one that uses it: Handed tells such
-// a writer's callers as much.
+// a writer's callers as much. What begins a frame may be written over.
 func (q *Queue) NextUpTo(n int) []byte {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -58,8 +58,10 @@ func (t *socket) read(in *input) (int, error) {
 // input. It reports whether that is enough.
 func (t *socket) readFD(fd uintptr) bool {
 	p := t.in.ready(largeInput)
-	for t.n, t.err = syscall.Read(int(fd), p); t.err == syscall.EINTR; {
-		t.n, t.err = syscall.Read(int(fd), p)
+	for {
+		if t.n, t.err = syscall.Read(int(fd), p); t.err != syscall.EINTR {
+			break
+		}
 	}
 	switch {
 	case t.err == syscall.EAGAIN:

@@ -52,9 +52,6 @@ type counted struct {
 	ahead   ahead
 }
 
-// NetConn returns the connection below, for whoever sets options of sockets.
-func (c *counted) NetConn() net.Conn { return c.Conn }
-
 func (c *counted) Read(b []byte) (int, error) {
 	early := c.early.Load()
 	if early {

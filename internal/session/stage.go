@@ -12,6 +12,9 @@ import (
 // a long message costs a fourth of the calls and wake-ups. It also lets a writer try
 // without waiting: what the system does not take is kept here.
 
+// recordMost is how many octets of a write TLS makes one record of, as it is set here.
+const recordMost = 16 << 10
+
 // stageMost is how many octets of records are collected at most.
 const stageMost = 80 << 10
 
@@ -102,7 +105,9 @@ func (s *stage) took(n int) {
 
 // Write writes p, and what a TryWrite left before it.
 func (c *Conn) Write(p []byte) (int, error) {
-	c.raw.stage.hold()
+	if len(p) > recordMost {
+		c.raw.stage.hold()
+	}
 	n, err := c.Conn.Write(p)
 	if e := c.raw.stage.release(c.raw.Conn); err == nil {
 		err = e

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"testing"
 )
 
@@ -55,8 +56,11 @@ func plain(nc net.Conn) net.Conn { return nc }
 // no more without waiting, and then the rest. All of it arrives in order.
 func TestTryWriteDoesNotWait(t *testing.T) {
 	near, far := sockets(t, plain)
+	if runtime.GOOS == "windows" {
+		t.Skip("there nothing is written without waiting")
+	}
 	if !near.CanTry() {
-		t.Skip("this system writes nothing without waiting")
+		t.Fatal("a TCP connection cannot be tried")
 	}
 	random := rand.New(rand.NewPCG(1, 1))
 	var sent bytes.Buffer

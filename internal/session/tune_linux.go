@@ -13,7 +13,7 @@ import (
 const unsentLimit = 128 << 10
 
 // silenceLimit is how long the other side's system may not acknowledge what it was
-// sent. By itself the system tries for a quarter of an hour, and a node that is no
+// sent, or have no room for more. By itself the system tries for a quarter of an hour, and a node that is no
 // neighbour on the ring is asked for a sign of life only when nothing is to be sent.
 const silenceLimit = 15 * time.Second
 
