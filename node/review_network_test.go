@@ -6,8 +6,6 @@ import (
 	"net"
 	"testing"
 	"time"
-
-	"github.com/project-iris/iris/internal/queue"
 )
 
 // A node whose relay port is taken says so, in a network too.
@@ -65,14 +63,9 @@ func TestRequestsNotBegunOutliveTheirNode(t *testing.T) {
 			answers <- fmt.Sprint(string(got), err)
 		}()
 	}
-	for {
-		open := 0
-		nodes[2].do(func(time.Time, *queue.Batch) { open = nodes[2].plane.Open() })
-		if open == n {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
+	eventually(t, "all requests are with the service", func() bool {
+		return loopSays(nodes[2], func() bool { return nodes[2].plane.Open() == n })
+	})
 	if _, err := nodes[1].Connect("echo", &member{name: "other"}); err != nil {
 		t.Fatal(err)
 	}

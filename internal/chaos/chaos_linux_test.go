@@ -52,9 +52,6 @@ func play(t *testing.T, args ...string) (output string, status int) {
 // A minute of it; IRIS_CHAOS_SEED is for another plan. "make chaos" takes as long as it
 // is told.
 func TestPromisesHoldInChaos(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes more than a minute")
-	}
 	seed := "1"
 	if s := os.Getenv("IRIS_CHAOS_SEED"); s != "" {
 		seed = s
@@ -66,9 +63,6 @@ func TestPromisesHoldInChaos(t *testing.T) {
 
 // What a run would not find, it would not tell.
 func TestPlantedFaultIsFound(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes ten seconds")
-	}
 	output, status := play(t, "--seed", "1", "--duration", "1s", "--hosts", "4", "--spare", "0", "--plant", plantTwice)
 	if found := strings.Count(output, "BROKEN: "); status != 1 || found == 0 || found != strings.Count(output, "BROKEN: "+onceExecuted) {
 		t.Errorf("services executed requests twice; exit status %d, and found was\n%s", status, output)

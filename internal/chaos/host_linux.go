@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/project-iris/iris/internal/hosts"
 )
@@ -34,8 +35,7 @@ type nodeStart struct {
 type started struct {
 	name    string // of this start, such as host3.node.2
 	process *hosts.Process
-	mu      sync.Mutex
-	meant   bool // its end is
+	meant   atomic.Bool // its end is
 }
 
 const nodePart = "node"
@@ -88,9 +88,6 @@ func (h *host) startProgram(part string) error {
 	defer h.mu.Unlock()
 	h.starts[part]++
 	p := program{part: part, name: fmt.Sprintf("%s.%s.%d", h.Name, part, h.starts[part]), dir: h.dir, hosts: s.Hosts, plant: s.Plant}
-	if s.Plant == "" {
-		p.plant = "nothing"
-	}
 	process, err := h.Start(exec.Command(s.self, p.args()...))
 	if err != nil {
 		return err
@@ -124,10 +121,7 @@ func (s *stage) watch(name string, p *hosts.Process) *started {
 	st := &started{name: name, process: p}
 	go func() {
 		err := p.Wait(context.Background())
-		st.mu.Lock()
-		meant := st.meant
-		st.mu.Unlock()
-		if !meant {
+		if !st.meant.Load() {
 			s.breaks(staysUp, "%s ended by itself (%v); its last words:\n%s", name, err, tailOf(p.Output()))
 		}
 	}()
@@ -151,9 +145,7 @@ func tailOf(text string) string { return text[max(0, len(text)-4000):] }
 
 // mean says that the process is to end.
 func (st *started) mean() *hosts.Process {
-	st.mu.Lock()
-	st.meant = true
-	st.mu.Unlock()
+	st.meant.Store(true)
 	return st.process
 }
 

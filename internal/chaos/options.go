@@ -35,6 +35,16 @@ The exit status is 1 if a promise was broken, 2 if that could not be found out.
 
 `
 
+// The promises that a service can be told to break.
+const (
+	plantTwice   = "twice"   // executes a request again
+	plantSwap    = "swap"    // hears two events in the wrong order
+	plantDeaf    = "deaf"    // does not hear an event
+	plantCorrupt = "corrupt" // has another octet come out of a tunnel
+)
+
+var plants = []string{plantTwice, plantSwap, plantDeaf, plantCorrupt}
+
 // parseOptions returns what the arguments of the command say, and the file for lines
 // of JSON.
 func parseOptions(args []string, talk io.Writer) (o options, lines string, err error) {
@@ -61,7 +71,13 @@ func parseOptions(args []string, talk io.Writer) (o options, lines string, err e
 		}
 		return nil
 	})
-	f.StringVar(&o.Plant, "plant", "", "have services break a promise, to see that it is found: twice, swap, deaf or corrupt")
+	f.Func("plant", "have services break a promise, to see that it is found: twice, swap, deaf or corrupt", func(text string) error {
+		if !slices.Contains(plants, text) {
+			return fmt.Errorf("there is no fault %q to plant, only %q", text, plants)
+		}
+		o.Plant = text
+		return nil
+	})
 	f.BoolVar(&o.Race, "race", false, "build the nodes with the race detector")
 	f.StringVar(&o.Iris, "iris", "", "`PATH` of the program iris; default: it is built")
 	f.StringVar(&o.History, "history", "", "`DIR` for what programs and nodes write, which is kept; default: one that is kept if a promise was broken")

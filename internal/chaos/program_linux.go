@@ -106,7 +106,7 @@ type attached struct {
 	config  iris.Config
 }
 
-// write writes r down as of now and this session.
+// write writes r down, with the time and the attachment that it is of.
 func (s *attached) write(r record) {
 	r.At, r.Session = now(), s.session
 	s.history.write(&r)

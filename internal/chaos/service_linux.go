@@ -60,14 +60,8 @@ type handler struct {
 	executed  atomic.Uint64
 }
 
-// The promises that a service can be told to break, and how often.
-const (
-	plantTwice   = "twice"   // executes a request again
-	plantSwap    = "swap"    // hears two events in the wrong order
-	plantDeaf    = "deaf"    // does not hear an event
-	plantCorrupt = "corrupt" // has another octet come out of a tunnel
-	plantEvery   = 40
-)
+// plantEvery is how many things go right before one that is planted.
+const plantEvery = 40
 
 func (h *handler) HandleRequest(_ context.Context, body []byte) ([]byte, error) {
 	id, to, _ := strings.Cut(string(body), " ")

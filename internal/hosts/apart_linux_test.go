@@ -15,12 +15,8 @@ import (
 func TestHostsThatDoNotReachEachOtherUseAThird(t *testing.T) {
 	n := newNetwork(t, 5, 0)
 	ids := make([]string, len(n.nodes))
-	for i, node := range n.nodes {
-		var s struct{ Node string }
-		if err := node.Status(withLimit(t), &s); err != nil {
-			t.Fatal(err)
-		}
-		ids[i] = s.Node
+	for i := range n.nodes {
+		ids[i] = n.status(t, i).Node
 	}
 	ring := slices.Sorted(slices.Values(ids))
 	a, b := slices.Index(ids, ring[0]), slices.Index(ids, ring[2])

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/project-iris/iris/node"
 )
 
 // Two hosts that a third reaches and that do not reach each other ask each other all
@@ -65,9 +67,7 @@ func TestHostsThatDoNotReachEachOther(t *testing.T) {
 	all("mended")
 	publish("mended")
 	began := time.Now()
-	for links := 0; links < 2; time.Sleep(50 * time.Millisecond) {
-		links = n.links(t, 0)
-	}
+	n.await(t, 0, "it is linked to both", func(s *node.Status) bool { return len(s.Links) >= 2 })
 	t.Logf("they were linked %v later", time.Since(began).Round(time.Millisecond))
 	part()
 	all("apart again")
@@ -80,14 +80,4 @@ func TestHostsThatDoNotReachEachOther(t *testing.T) {
 			t.Errorf("%q was carried out %d times", body, times)
 		}
 	}
-}
-
-// links returns how many links the node of host i has.
-func (n *network) links(t *testing.T, i int) int {
-	t.Helper()
-	var status struct{ Links []struct{} }
-	if err := n.nodes[i].Status(withLimit(t), &status); err != nil {
-		t.Fatal(err)
-	}
-	return len(status.Links)
 }

@@ -117,43 +117,6 @@ func (l *LAN) blockMulticast() error {
 	return nil
 }
 
-// status returns what the node of host i says of itself.
-func (n *network) status(t *testing.T, i int) *node.Status {
-	t.Helper()
-	s := new(node.Status)
-	if err := n.nodes[i].Status(withLimit(t), s); err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-// await waits until the status of node i is as wanted.
-func (n *network) await(t *testing.T, i int, what string, wanted func(*node.Status) bool) {
-	t.Helper()
-	for end := time.Now().Add(limit); ; time.Sleep(10 * time.Millisecond) {
-		s := n.status(t, i)
-		if wanted(s) {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("%s: %s is not so: %d other nodes, discovery %+v", n.nodes[i].Host.Name, what, len(s.Peers), s.Discovery)
-		}
-	}
-}
-
-func has(others int) func(*node.Status) bool {
-	return func(s *node.Status) bool { return len(s.Peers) == others && s.State == "active" }
-}
-
-func (n *network) line(t *testing.T, i int, text string) string {
-	t.Helper()
-	line, err := n.nodes[i].Line(withLimit(t), text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return line
-}
-
 // Idle hosts send few packets: five a second at most, in all.
 func TestIdleHostsAreQuiet(t *testing.T) {
 	const hosts, seconds = 6, 10
@@ -165,7 +128,7 @@ func TestIdleHostsAreQuiet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(seconds * time.Second)
+	time.Sleep(seconds * time.Second) // what is measured is a rate
 	sent := c.UDP(discovery.Port)
 	if err := c.Stop(); err != nil {
 		t.Error(err)
@@ -278,7 +241,7 @@ func TestHostsWithLoneAddresses(t *testing.T) {
 func TestScanOfAnEmptySubnetKeepsItsPace(t *testing.T) {
 	n := newDiscovering(t, 1, 0)
 	n.await(t, 0, "it has begun", func(s *node.Status) bool { return s.Discovery.Sent["probes"] > 0 })
-	time.Sleep(5 * time.Second)
+	time.Sleep(5 * time.Second) // what is measured is a rate, with addresses unanswered
 	s := n.status(t, 0)
 	t.Logf("%d probes after 5 s", s.Discovery.Sent["probes"])
 	if sent := s.Discovery.Sent["probes"]; sent < 250 || s.Discovery.Sent["failed"] > 10 {

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/project-iris/iris/node"
 )
 
 // limit bounds each wait of a test. It is far more than any needs.
@@ -110,4 +112,41 @@ func withLimit(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+// status returns what the node of host i says of itself.
+func (n *network) status(t *testing.T, i int) *node.Status {
+	t.Helper()
+	s := new(node.Status)
+	if err := n.nodes[i].Status(withLimit(t), s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// await waits until the status of node i is as wanted.
+func (n *network) await(t *testing.T, i int, what string, wanted func(*node.Status) bool) {
+	t.Helper()
+	for end := time.Now().Add(limit); ; time.Sleep(10 * time.Millisecond) {
+		s := n.status(t, i)
+		if wanted(s) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s: %s is not so: %d other nodes, discovery %+v", n.nodes[i].Host.Name, what, len(s.Peers), s.Discovery)
+		}
+	}
+}
+
+func has(others int) func(*node.Status) bool {
+	return func(s *node.Status) bool { return len(s.Peers) == others && s.State == "active" }
+}
+
+func (n *network) line(t *testing.T, i int, text string) string {
+	t.Helper()
+	line, err := n.nodes[i].Line(withLimit(t), text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return line
 }

@@ -44,7 +44,6 @@ type feed struct {
 type reader struct {
 	*program
 	since instant
-	stuck bool
 	last  map[uint64]uint64 // numbers, by publisher
 	got   map[[2]uint64]instant
 }
@@ -127,7 +126,7 @@ func (p *program) publishOn(number uint64) {
 func (w *world) expect(from *node, message [2]uint64) {
 	var to []*reader
 	for _, r := range w.feed.readers {
-		if r.n.reads == r && !r.stuck && r.n.active > 0 && w.now-max(r.since, r.n.active) >= settled {
+		if r.n.reads == r && !r.n.stuck && r.n.active > 0 && w.now-max(r.since, r.n.active) >= settled {
 			to = append(to, r)
 		}
 	}
@@ -183,7 +182,7 @@ func (w *world) stick() {
 	left := w.Feed.Stuck
 	for _, r := range w.feed.readers {
 		if left > 0 && r.n.reads == r && !r.n.publishes {
-			r.stuck, r.n.stuck = true, true
+			r.n.stuck = true
 			left--
 		}
 	}
@@ -248,5 +247,7 @@ func (w *world) addFeed(add func(name string, v float64, unit string)) {
 		control += float64(n.control) / float64(len(w.alive))
 	}
 	// What it is the root for, besides what it has to do with the feed as others have.
-	add("load of the root", 1+(float64(w.feedRoot().control)-control)/frames, "of the mean")
+	if len(w.active()) > 0 { // else there is none, and that broke a rule
+		add("load of the root", 1+(float64(w.feedRoot().control)-control)/frames, "of the mean")
+	}
 }

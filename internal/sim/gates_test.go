@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"fmt"
 	"testing"
 )
@@ -19,11 +18,7 @@ func TestReducedGatesPass(t *testing.T) {
 						t.Errorf("%s is %s, want %v", l.Figure, Number(r.Figure(l.Figure)), l)
 					}
 				}
-				if !r.OK() {
-					var b bytes.Buffer
-					r.Print(&b)
-					t.Error(b.String())
-				}
+				tell(t, r)
 			})
 		}
 	}

@@ -19,7 +19,34 @@ func find(t *testing.T, name string, size int) Scenario {
 	return s
 }
 
-// A part of what TestGates runs, for every change.
+// holds runs a scenario, and tells of rules that did not hold.
+func holds(t *testing.T, s Scenario, seed uint64) Report {
+	t.Helper()
+	r := Run(s, seed, nil)
+	tell(t, r)
+	return r
+}
+
+func tell(t *testing.T, r Report) {
+	t.Helper()
+	if !r.OK() {
+		var b bytes.Buffer
+		r.Print(&b)
+		t.Error(b.String())
+	}
+}
+
+// repeats runs a scenario twice with one seed, which must be the same.
+func repeats(t *testing.T, s Scenario) Report {
+	t.Helper()
+	a, b := Run(s, 1, nil), Run(s, 1, nil)
+	if a.Trace != b.Trace || a.Events != b.Events {
+		t.Errorf("traces %x of %d events and %x of %d", a.Trace, a.Events, b.Trace, b.Events)
+	}
+	return a
+}
+
+// A part of what TestScenarios runs, for every change.
 func TestEveryRuleHolds(t *testing.T) {
 	for name, sizes := range map[string][]int{
 		"static":      {3, 60},
@@ -46,12 +73,7 @@ func TestEveryRuleHolds(t *testing.T) {
 		for _, size := range sizes {
 			t.Run(fmt.Sprintf("%s/%d", name, size), func(t *testing.T) {
 				t.Parallel()
-				r := Run(find(t, name, size), 1, nil)
-				if !r.OK() {
-					var b bytes.Buffer
-					r.Print(&b)
-					t.Error(b.String())
-				}
+				holds(t, find(t, name, size), 1)
 			})
 		}
 	}
@@ -60,11 +82,7 @@ func TestEveryRuleHolds(t *testing.T) {
 func TestTheSameSeedGivesTheSameTrace(t *testing.T) {
 	s := find(t, "churn-1m", 20)
 	s.Churn = 30 * time.Second
-	a, b, c := Run(s, 1, nil), Run(s, 1, nil), Run(s, 2, nil)
-	if a.Trace != b.Trace || a.Events != b.Events {
-		t.Errorf("traces %x of %d events and %x of %d", a.Trace, a.Events, b.Trace, b.Events)
-	}
-	if a.Trace == c.Trace {
+	if repeats(t, s).Trace == Run(s, 2, nil).Trace {
 		t.Error("another seed gave the same trace")
 	}
 }
@@ -97,11 +115,11 @@ func TestProgressIsToldEverySecond(t *testing.T) {
 	}
 }
 
-// TestGates runs more than every change can wait for. IRIS_SIM names scenarios, or
+// TestScenarios runs more than every change can wait for. IRIS_SIM names scenarios, or
 // all, data for those with traffic, or tunnels, a size, and how many seeds:
 //
-//	IRIS_SIM=kill-50,split:1000:3 go test ./internal/sim -run '^TestGates$' -v -timeout 0
-func TestGates(t *testing.T) {
+//	IRIS_SIM=kill-50,split:1000:3 go test ./internal/sim -run '^TestScenarios$' -v -timeout 0
+func TestScenarios(t *testing.T) {
 	fields := strings.Split(os.Getenv("IRIS_SIM"), ":")
 	if len(fields) != 3 {
 		t.Skip("IRIS_SIM is not set")

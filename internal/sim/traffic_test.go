@@ -1,37 +1,35 @@
 package sim
 
 import (
-	"bytes"
 	"fmt"
 	"testing"
 )
 
-// A part of what TestGates runs of the scenarios with traffic, for every change.
-func TestEveryRuleOfMessagesHolds(t *testing.T) {
-	for _, s := range DataScenarios(0) {
+// everyRuleHolds runs a part of what TestScenarios does with traffic, for every change.
+// None of the figures may be 0.
+func everyRuleHolds(t *testing.T, all []Scenario, figures ...string) {
+	for _, s := range all {
 		for _, size := range []int{3, 6} {
-			s := s
-			s.Size = size
 			t.Run(fmt.Sprintf("%s/%d", s.Name, size), func(t *testing.T) {
 				t.Parallel()
-				r := Run(s, 1, nil)
-				if !r.OK() {
-					var b bytes.Buffer
-					r.Print(&b)
-					t.Error(b.String())
-				}
-				if r.Figure("requests") == 0 || r.Figure("delivered") == 0 {
-					t.Error("nothing was sent")
+				r := holds(t, find(t, s.Name, size), 1)
+				for _, f := range figures {
+					if r.Figure(f) == 0 {
+						t.Errorf("%s: 0", f)
+					}
 				}
 			})
 		}
 	}
 }
 
-func TestTheSameSeedGivesTheSameTraffic(t *testing.T) {
-	s := find(t, "data-all", 6)
-	a, b := Run(s, 1, nil), Run(s, 1, nil)
-	if a.Trace != b.Trace || a.Events != b.Events {
-		t.Errorf("traces %x of %d events and %x of %d", a.Trace, a.Events, b.Trace, b.Events)
-	}
+func TestEveryRuleOfMessagesHolds(t *testing.T) {
+	everyRuleHolds(t, DataScenarios(0), "requests", "delivered")
 }
+
+func TestEveryRuleOfTunnelsHolds(t *testing.T) {
+	everyRuleHolds(t, TunnelScenarios(0), "tunnels built", "carried")
+}
+
+func TestTheSameSeedGivesTheSameTraffic(t *testing.T) { repeats(t, find(t, "data-all", 6)) }
+func TestTheSameSeedGivesTheSameTunnels(t *testing.T) { repeats(t, find(t, "tunnels-all", 6)) }

@@ -130,15 +130,12 @@ func (d *wires) seal() {
 // travel puts a frame that was written on its way.
 func (d *wires) travel(data []byte) {
 	w := d.link.w
-	if d.to.stuck { // its host says that there is no room
+	if d.to.stuck || len(d.stalled) > 0 || !w.reaches(d.from, d.to) {
 		d.stalled = append(d.stalled, data)
 		d.held += len(data)
-		return
-	}
-	if len(d.stalled) > 0 || !w.reaches(d.from, d.to) {
-		d.stalled = append(d.stalled, data)
-		d.held += len(data)
-		d.link.stall()
+		if !d.to.stuck { // else its host says that there is no room
+			d.link.stall()
+		}
 		return
 	}
 	d.last = max(w.now+w.delay(d.from, d.to), d.last)

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/project-iris/iris/internal/messaging"
@@ -39,10 +40,10 @@ const (
 // work is what has become of it, and what would have with who knows everything: the
 // oracle hands each request to the member that will be done first.
 type work struct {
-	members       []*worker
-	asked         int
-	took, oracle  sample
-	replied, busy int
+	members      []*worker
+	asked        int
+	took, oracle sample
+	replied      int
 }
 
 // A worker is a member, and what the oracle believes that it has.
@@ -118,26 +119,23 @@ func (w *world) foretell() time.Duration {
 	var first int // its worker that is free first
 	least := time.Duration(math.MaxInt64)
 	for _, k := range w.work.members {
-		i := 0
-		for j := range k.free {
-			if k.free[j] < k.free[i] {
-				i = j
-			}
-		}
-		done := max(0, k.free[i]-w.now) + serviceTime
-		if k.slow {
-			done += time.Duration(float64(serviceTime) * (slowness - 1))
-		}
+		i := slices.Index(k.free, slices.Min(k.free))
+		done := max(0, k.free[i]-w.now) + k.takes(serviceTime)
 		if done < least {
 			best, first, least = k, i, done
 		}
 	}
-	took := w.service()
-	if best.slow {
-		took = time.Duration(float64(took) * slowness)
-	}
+	took := best.takes(w.service())
 	best.free[first] = max(best.free[first], w.now) + took
 	return best.free[first] - w.now
+}
+
+// takes returns how long the worker is at work on what takes others so long.
+func (k *worker) takes(d time.Duration) time.Duration {
+	if k.slow {
+		d = time.Duration(float64(d) * slowness)
+	}
+	return d
 }
 
 // changeSlow has other members be slow.
@@ -165,10 +163,7 @@ func (k *worker) work() {
 	for k.running < k.workers && len(k.waiting) > 0 {
 		r := k.waiting[0]
 		k.waiting = k.waiting[1:]
-		took := w.service()
-		if k.slow {
-			took = time.Duration(float64(took) * slowness)
-		}
+		took := k.takes(w.service())
 		k.running++
 		w.after(took, func() {
 			if w.now < w.cease {
@@ -182,13 +177,10 @@ func (k *worker) work() {
 }
 
 // answered notes what came of a request.
-func (f *work) answered(c *call, out messaging.Outcome, took time.Duration) {
-	switch out {
-	case messaging.Replied:
+func (f *work) answered(out messaging.Outcome, took time.Duration) {
+	if out == messaging.Replied {
 		f.replied++
 		f.took.add(took.Seconds())
-	case messaging.Busy:
-		f.busy++
 	}
 }
 

@@ -1,3 +1,5 @@
+//go:build unix
+
 package nonblock
 
 import (
@@ -32,7 +34,7 @@ func TestWriteDoesNotWait(t *testing.T) {
 	a, b := pair(t)
 	w := New(a)
 	if w == nil {
-		t.Skip("this system writes nothing without waiting")
+		t.Fatal("a TCP connection has no writer")
 	}
 	p := make([]byte, 1<<20)
 	taken := 0
@@ -56,7 +58,7 @@ func TestErrorOfTheConnectionIsTold(t *testing.T) {
 	a, _ := pair(t)
 	w := New(a)
 	if w == nil {
-		t.Skip("this system writes nothing without waiting")
+		t.Fatal("a TCP connection has no writer")
 	}
 	a.Close()
 	if _, err := w.Write([]byte("x")); err == nil || err == ErrAgain {
