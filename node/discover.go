@@ -159,7 +159,7 @@ func (s *search) sayAlone() {
 func (w *network) standing() discovery.State {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return discovery.State{State: w.state, Nodes: w.nodes, Addrs: w.addrs, Alone: w.alone}
+	return discovery.State{State: w.state, Nodes: max(1, len(w.known)), Addrs: w.addrs, Alone: w.alone}
 }
 
 // moved takes in where this host is now.

@@ -47,7 +47,6 @@ type network struct {
 	mu    sync.Mutex
 	addrs []wire.Addr // where others may dial this node
 	state wire.State  // as it was when the loop last looked, as are the others
-	nodes int
 	alone bool
 	view  map[netip.Addr]bool
 	at    map[netip.AddrPort]ring.ID
@@ -61,7 +60,7 @@ func newNetwork(n *Node, setup *core.Config) (*network, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &network{n: n, linked: make(map[ring.ID]*link.Link), dial: dialTCP, nodes: 1, alone: true}
+	w := &network{n: n, linked: make(map[ring.ID]*link.Link), dial: dialTCP, alone: true}
 	if w.identity, err = session.NewIdentity(credential, time.Now); err != nil {
 		return nil, err
 	}
@@ -320,7 +319,7 @@ func (w *network) follow(news []overlay.News) {
 		}
 	}
 	w.become(func() {
-		w.state, w.nodes, w.view, w.at, w.known = w.n.loop.Core.State(), max(1, len(known)), view, at, known
+		w.state, w.view, w.at, w.known = w.n.loop.Core.State(), view, at, known
 		w.loneliness()
 	})
 }
@@ -334,7 +333,7 @@ func (w *network) become(change func()) {
 }
 
 // loneliness notes whether there are other nodes. Loop, under the lock.
-func (w *network) loneliness() { w.alone = len(w.linked) == 0 && w.nodes == 1 }
+func (w *network) loneliness() { w.alone = len(w.linked) == 0 && len(w.known) <= 1 }
 
 // dialable returns those of the addresses that another node told which may be
 // dialled on its word.

@@ -19,7 +19,7 @@ type Interface struct {
 }
 
 // Interfaces returns those interfaces that are up and lead to other hosts, in the
-// system's order, 16 at most; only those named, if any are.
+// system's order; only those named, if any are.
 func Interfaces(only []string) ([]Interface, error) {
 	all, err := net.Interfaces()
 	if err != nil {
@@ -42,7 +42,7 @@ func Interfaces(only []string) ([]Interface, error) {
 				one.Prefixes = append(one.Prefixes, netip.PrefixFrom(ip, p.Bits()))
 			}
 		}
-		if len(one.Prefixes) > 0 && len(some) < mostInterfaces {
+		if len(one.Prefixes) > 0 {
 			some = append(some, one)
 		}
 	}

@@ -60,7 +60,7 @@ type LANStats struct {
 	Sent       map[Kind]uint64
 	Heard      map[Kind]uint64
 	Refused    map[session.Code]uint64
-	Failed     uint64 // could not be sent
+	Failed     uint64 // could not be sent, or read
 	Paused     uint64 // times that a socket was not read for a moment: too much came
 }
 
@@ -102,7 +102,8 @@ func (l *LAN) Stats() LANStats {
 	return s
 }
 
-// A run is a LAN at work. All but the sockets' readers is on one goroutine.
+// A run is a LAN at work. All but the sockets' readers is on one goroutine, that of Run:
+// sockets are opened on it, so whoever has it in a network namespace has them there.
 type run struct {
 	*LAN
 	ctx       context.Context
@@ -173,6 +174,7 @@ func (r *run) move(now time.Time) {
 		return
 	}
 	interfaces = within(interfaces, r.c.Listen.Addr())
+	interfaces = interfaces[:min(len(interfaces), mostInterfaces)]
 	var all, v4 []netip.Prefix
 	names := []string{}
 	for _, i := range interfaces {
@@ -337,7 +339,11 @@ func (r *run) read(c *net.UDPConn, group bool) {
 			case <-r.ctx.Done():
 				return
 			}
-		} else if err == nil {
+		} else if err != nil {
+			r.mu.Lock()
+			r.stats.Failed++
+			r.mu.Unlock()
+		} else {
 			r.refuse(Refusal{Code: session.PacketSize, From: from, Err: fmt.Errorf("%d octets, want %d", n, PacketSize)})
 		}
 		if count++; time.Since(begun) >= readEvery {

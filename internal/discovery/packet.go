@@ -1,7 +1,7 @@
-// Package discovery finds addresses worth dialling. Here are the packets that
-// nodes of a network find each other with on a local network (docs/security.md,
-// Discovery packet): what is in them, and what hearing one may lead to. Sockets,
-// sealing and time are the caller's.
+// Package discovery finds addresses worth dialling: each Source finds some, and a
+// Finder dials them (docs/discovery.md). Packet, Exchange and Seeker are what nodes say
+// to each other on a local network (docs/security.md, Discovery packet), and do no I/O;
+// a LAN is their sockets.
 package discovery
 
 import (

@@ -75,6 +75,7 @@ func (s *scan) move(now time.Time, prefixes []netip.Prefix) {
 		subnets = append(subnets, &subnet{Prefix: p, order: order(p, s.random)})
 	}
 	s.subnets = subnets
+	s.on = s.on && len(subnets) > 0
 	if fresh && !s.alone.IsZero() {
 		s.alone = now
 	}
@@ -145,7 +146,7 @@ func (s *scan) choose(now time.Time) *subnet {
 // hosts returns how many addresses of p may be scanned; 0: too many, or no other.
 func hosts(p netip.Prefix) int {
 	bits := p.Addr().BitLen() - p.Bits()
-	if !p.Addr().Is4() || bits == 0 || 1<<bits > scanMost { // 1<<bits of a /0 is more, too
+	if !p.Addr().Is4() || bits == 0 || uint64(1)<<bits > scanMost {
 		return 0
 	}
 	return 1 << bits
