@@ -226,7 +226,8 @@ func (o *Overlay) pin(now time.Time, id ring.ID, out *Output) {
 // trim closes links that were dialled from here and are not needed any more.
 // When exactly depends on the pair, so that not all are closed at once; earlier
 // if there are many. Links that are kept are asked for a sign of life now and
-// then. Nodes that take long to be dialled are asked to dial.
+// then, and at once when they are silent to nodes that are not in the view: those have
+// no neighbours that watch them. Nodes that take long to be dialled are asked to dial.
 func (o *Overlay) trim(now time.Time, out *Output) {
 	crowded := o.Links() > o.budget*3/4
 	for _, p := range o.peers {
@@ -241,7 +242,7 @@ func (o *Overlay) trim(now time.Time, out *Output) {
 		case p.path != linked:
 		case p.dialled && !p.pinned() && now.Sub(p.needed) > kept && now.Sub(p.wanted) > keep:
 			o.drop(now, p, "not needed", out)
-		case p.probe.tries == 0 && now.Sub(p.seen) >= checkEvery:
+		case p.probe.tries == 0 && (now.Sub(p.seen) >= checkEvery || now.Sub(p.seen) >= beatEvery && o.view.alive(p.id) == nil):
 			o.beat(now, p, out)
 			o.moved = true
 		}

@@ -261,3 +261,32 @@ func TestEveryHopGainsDistance(t *testing.T) {
 		t.Error("a hop to where nobody is closer")
 	}
 }
+
+// A node that was about to join and is cut off has no neighbours that watch it: whoever is
+// linked to it does. Else the link would be used when it is back, and bring nothing for as
+// long as the system waits to try again.
+func TestJoiningNodeThatIsSilentLosesItsLink(t *testing.T) {
+	o, ids := among(8, Config{Self: id(100), Addrs: addrOf(id(100))})
+	now := start.Add(2 * time.Second)
+	linkAll(o, now)
+	var out Output
+	at, _ := slices.BinarySearchFunc(ids, o.self, ring.ID.Compare)
+	joining := ids[(at+4)%8] // the farthest
+	joining.Lo++
+	o.Up(now, Peer{ID: joining, State: wire.Joining}, &out)
+	for range 40 {
+		now = now.Add(100 * time.Millisecond)
+		for _, n := range ids {
+			if p := o.peers.find(n); p.path == linked {
+				p.heard(now)
+			}
+		}
+		o.Advance(now, &out)
+	}
+	if len(out.Drop) > 1 {
+		t.Errorf("links to others are closed: %v", out.Drop)
+	}
+	if !slices.ContainsFunc(out.Drop, func(d Drop) bool { return d.ID == joining }) {
+		t.Errorf("the links closed are %v", out.Drop)
+	}
+}
