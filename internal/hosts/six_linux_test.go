@@ -209,8 +209,12 @@ func (s service) HandleTunnel(ctx context.Context, t *iris.Tunnel) {
 }
 
 func TestSixHosts(t *testing.T) {
-	const hosts = 6
-	n := newDiscovering(t, hosts, 1)
+	t.Run("Discovering", func(t *testing.T) { sixHosts(t, newDiscovering) })
+	t.Run("TheirPeersAreNamed", func(t *testing.T) { sixHosts(t, newNetwork) })
+}
+
+func sixHosts(t *testing.T, make func(t *testing.T, hosts, spare int) *network) {
+	n := make(t, 6, 1)
 	capture, err := n.lan.Capture(512 << 20)
 	if err != nil {
 		t.Fatal(err)
