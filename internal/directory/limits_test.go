@@ -189,7 +189,7 @@ func TestManyLongListsAreToldInTurn(t *testing.T) {
 	root, asker := newBench(t, 1, 2, 3), newBench(t, 2, 1, 3)
 	var names []wire.Name
 	for n := range 40 {
-		names = append(names, wire.Name{Kind: wire.Topic, Key: ring.ID{Hi: 1 << 40, Lo: uint64(n)}})
+		names = append(names, topic(n))
 		root.hear(2, wire.Resolve{Query: 1, Names: []wire.Held{{Name: names[n]}}})
 		for i := range maxEntries {
 			root.d.lists[names[n]].set(root.now, wire.Entry{Node: ring.ID{Hi: 7, Lo: uint64(i)}, Members: 1, Seq: 1})

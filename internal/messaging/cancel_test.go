@@ -21,11 +21,7 @@ func TestFloodOfCancelsCostsTheLoopLittle(t *testing.T) {
 
 	flood := func(from uint64, n int) {
 		for i := range uint64(n) {
-			body := wire.Cancel{Number: from + i}.AppendBody(nil)
-			f := wire.Frame{Type: wire.TypeCancel, Flags: wire.Skip, Body: body}
-			if err := b.plane.Peer(a.id).Receive(net.now, &b.b, &f); err != nil {
-				t.Fatal(err)
-			}
+			b.receive(a, wire.Frame{Type: wire.TypeCancel, Flags: wire.Skip, Body: wire.Cancel{Number: from + i}.AppendBody(nil)})
 		}
 	}
 	b.wakes = 0

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/project-iris/iris/internal/core"
-	"github.com/project-iris/iris/internal/wire"
 )
 
 // Who subscribes is told of what is lost in the place of it, once.
@@ -64,17 +63,11 @@ func TestGapOfUnknownLengthIsTold(t *testing.T) {
 	net := newNetwork(t, 2)
 	a, b := net.nodes[0], net.nodes[1]
 	m := b.member(core.Topic, "news")
-	p := b.plane.Peer(a.id)
-	name := b.plane.Key(core.Topic, "news")
 	for _, n := range []uint64{5, 8} {
-		f := wire.Frame{Type: wire.TypePublish, Flags: wire.Named, Name: name, Body: wire.PublishHead{Number: n}.AppendBody(nil)}
-		if err := p.Receive(net.now, &b.b, &f); err != nil {
-			t.Fatal(err)
-		}
+		b.receive(a, published(b.plane.Key(core.Topic, "news"), n, ""))
 	}
 	net.pass(2*holdTime + 2*streamSweep)
-	event := delivery{what: "event", body: "news:"}
-	b.expect(m, delivery{what: "gap", body: "news", id: 0}, event, delivery{what: "gap", body: "news", id: 2}, event)
+	b.expect(m, delivery{what: "gap", body: "news", id: 0}, event("news", ""), delivery{what: "gap", body: "news", id: 2}, event("news", ""))
 	if n := b.plane.Drops.Gaps.Load(); n != 3 {
 		t.Errorf("%d lost are counted, want 3", n)
 	}

@@ -59,9 +59,7 @@ func TestUnwantedNamesCostNoStream(t *testing.T) {
 			{Type: wire.TypePublish, Flags: wire.Named, Name: name, Body: wire.PublishHead{Number: 8}.AppendBody(nil)},
 			{Type: wire.TypeGap, Flags: wire.Named, Name: name, Body: wire.Gap{From: 9, To: 10}.AppendBody(nil)},
 		} {
-			if err := p.Receive(net.now, &net.nodes[1].b, &f); err != nil {
-				t.Fatal(err)
-			}
+			net.nodes[1].receive(net.nodes[0], f)
 		}
 	}
 	if n := net.nodes[1].budget.Used() - used; n > 0 || len(p.streams.byName) > 0 {
