@@ -239,6 +239,7 @@ func (s *Status) countNetwork(w *network, dir *directory.Stats, lost, forged uin
 		"attempts refused by other nodes: busy":         d.RefusedBusy.Load(),
 		"attempts refused by other nodes: member gone":  d.RefusedGone.Load(),
 		"attempts refused by other nodes: draining":     d.RefusedDraining.Load(),
+		"attempts turned down by busy nodes":            d.TurnedDown.Load(),
 		"attempts refused by this node":                 d.Refused.Load(),
 		"attempts taken back: never written":            d.Unwritten.Load(),
 		"attempts that came again":                      d.Repeated.Load(),

@@ -48,7 +48,7 @@ func (p *Pool[T]) instant(now time.Time) instant {
 // for its RTT of 0: SetInFlight tells its load before each choice.
 type Member[T any] struct {
 	Value   T             // the caller's
-	Workers int           // what was announced: counts before a signal is there
+	Workers int           // what was announced: counts until it has said how fast it is
 	RTT     time.Duration // of the way there and back
 
 	pool     *Pool[T]
@@ -125,44 +125,54 @@ func (p *Pool[T]) draw(r *rand.Rand) []*Member[T] {
 // choose returns the member that promises the earliest answer. One choice in 16
 // goes to a member of which nothing fresh is known, if it does not owe an
 // answer: where requests are many, others would be known for ever, and it never
-// again. If nothing is known of any, one is taken at random. Choose returns nil
-// if none may be taken.
+// again. If nothing fresh is known of any, one is taken at random, each as often as
+// it is fast. Choose returns nil if none may be taken.
 func choose[T any](members []*Member[T], now instant, r *rand.Rand, not []*Member[T], all bool) *Member[T] {
 	var best *Member[T]
 	lowest := math.Inf(1)
-	unknown, unasked := 0, 0 // their workers
+	stale, unasked := 0, 0
+	speed, workers := 0.0, 0 // of those that have said how fast they are
 	for _, m := range members {
 		switch {
 		case m.passed(now, not, all):
+			continue
 		case m.fresh(now):
 			if s := m.score(); s < lowest {
 				best, lowest = m, s
 			}
 		case m.unasked(now):
-			unasked += m.weight()
+			unasked++
 			fallthrough
 		default:
-			unknown += m.weight()
+			stale++
+		}
+		if m.each > 0 {
+			speed += 1 / m.each
+			workers += max(m.Workers, 1)
 		}
 	}
 	explore := best != nil && unasked > 0 && r.Uint32()%exploreOne == 0
-	if unknown == 0 || best != nil && !explore {
+	if stale == 0 || best != nil && !explore {
 		return best
 	}
-	among := unknown
-	if explore {
-		among = unasked
+	if workers == 0 {
+		speed, workers = 1, 1
 	}
-	at := int(r.Uint64N(uint64(among)))
+	var taken *Member[T]
+	sum := 0.0
 	for _, m := range members {
 		if m.passed(now, not, all) || m.fresh(now) || explore && !m.unasked(now) {
 			continue
 		}
-		if at -= m.weight(); at < 0 {
-			return m
+		weight := speed * float64(max(m.Workers, 1)) / float64(workers)
+		if m.each > 0 {
+			weight = 1 / m.each
+		}
+		if sum += weight; r.Float64()*sum < weight { // one for which it is true replaces those before
+			taken = m
 		}
 	}
-	return best
+	return taken
 }
 
 // passed reports whether m may not be chosen; with all set it may though it is ejected.
@@ -179,8 +189,11 @@ func (m *Member[T]) fresh(now instant) bool {
 // sent to find out.
 func (m *Member[T]) unasked(now instant) bool { return now-m.asked > instant(freshFor) }
 
-// weight is the part of m where choices are made at random.
-func (m *Member[T]) weight() int { return max(m.Workers, 1) }
+// Dated reports whether what is known of m is older than a request takes: it may be
+// worth while to ask.
+func (m *Member[T]) Dated(now time.Time) bool {
+	return float64(m.pool.instant(now)-m.at) > m.each*float64(m.workers)
+}
 
 // score returns how long m is expected to take, in nanoseconds.
 func (m *Member[T]) score() float64 {

@@ -34,13 +34,13 @@ func (p *Peer) requested(now time.Time, b *queue.Batch, f *wire.Frame, k kind) e
 	}
 	life := time.Duration(min(h.Life, maxTimeout)) * time.Millisecond
 	g := grant{origin: p, number: h.Number, term: term{h.Timeout, plane.Timers.Due(now, life)}}
-	plane.serve(now, b, g, k, f.Name, body)
+	plane.serve(now, b, g, k, f.Name, body, f.Flags&wire.Choosy != 0 && k == request)
 	return nil
 }
 
-// serve hands an attempt of another node to a member of this one, or refuses it. One
-// whose time has passed nobody waits for.
-func (p *Plane) serve(now time.Time, b *queue.Batch, g grant, k kind, name wire.Name, body []byte) {
+// serve hands an attempt of another node to a member of this one, or refuses it: one
+// that is choosy rather than have it wait. One whose time has passed nobody waits for.
+func (p *Plane) serve(now time.Time, b *queue.Batch, g grant, k kind, name wire.Name, body []byte, choosy bool) {
 	if g.remains(p.Timers.Tick(now)) == 0 {
 		p.Drops.Expired.Add(1)
 		return
@@ -49,6 +49,10 @@ func (p *Plane) serve(now time.Time, b *queue.Batch, g grant, k kind, name wire.
 	var load wire.Load
 	cl := p.keyed(name)
 	if cl != nil {
+		if choosy && !p.draining.Load() && cl.turnsDown(g.origin.rtt()) {
+			g.origin.refuse(b, g.number, wire.Waits, cl.says(p))
+			return
+		}
 		var not *Conn
 		for range 3 {
 			m := cl.pick(not)

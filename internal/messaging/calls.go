@@ -11,7 +11,7 @@ import (
 // Bounds of what a connection may have under way.
 const (
 	MaxPending = 4096      // calls; one more is refused at once
-	maxHeld    = 16 << 20  // octets of bodies held for another attempt, and one body; the oldest are let go
+	maxHeld    = 16 << 20  // octets of bodies held for another attempt, one body, and those pinned; the oldest are let go
 	maxTimeout = 1<<31 - 1 // milliseconds; longer ones end then (R25)
 	callCost   = 256       // octets a call is charged, beside its body
 	spareBody  = 1 << 10   // octets of a body's buffer that a call keeps for the next body
@@ -62,6 +62,7 @@ type call struct {
 
 	// What another attempt needs, while it is held.
 	holds bool
+	pins  bool   // it must: its attempt may be turned down
 	seq   uint64 // tells the oldest
 	name  string // of the cluster
 	named int    // octets of name that are the call's own
@@ -87,6 +88,8 @@ type ticket struct {
 	call *call
 	gen  uint32
 	kind kind
+
+	turned uint8 // how often members have turned it down
 }
 
 // An end is what is left to do, outside the cell's lock, for a call that ended
@@ -123,7 +126,7 @@ func (s *calls) add(c *Conn, now time.Time, k kind, id, timeout uint64) (ticket,
 	if s.armed == 0 || due < s.armed {
 		s.arm(c, due)
 	}
-	return ticket{c, a, a.gen, k}, a.term, true
+	return ticket{conn: c, call: a, gen: a.gen, kind: k}, a.term, true
 }
 
 // arm sets the connection's timer. It takes the timers' lock under the cell's,
@@ -150,7 +153,7 @@ func (s *calls) let(c *Conn, a *call) {
 		s.held -= a.named
 		c.plane.Budget.Give(a.named)
 	}
-	a.holds, a.waits, a.name, a.named = false, false, "", 0
+	a.holds, a.pins, a.waits, a.name, a.named = false, false, false, "", 0
 	if a.lent || cap(a.body) > spareBody {
 		s.drop(c, a)
 	}
@@ -276,7 +279,8 @@ func (t ticket) retry() (next ticket, name string, body []byte, given term, ok b
 	ok = t.locked(func(_ *calls, a *call) {
 		a.gen++
 		a.attempt = attempt{}
-		next, given = ticket{t.conn, a, a.gen, t.kind}, a.term
+		next, given = t, a.term
+		next.gen = a.gen
 		if a.holds {
 			a.lent = true
 			name, body = a.name, a.body
@@ -292,10 +296,14 @@ func (t ticket) retry() (next ticket, name string, body []byte, given term, ok b
 // member if that one does not start it, within the bounds of the connection and
 // the node. It reports false when the call has ended. Without room for its body
 // it goes on, but will have no next attempt. To make room the oldest bodies are
-// let go; let names what those of them wait for that wait.
-func (t ticket) hold(name string, body []byte) (let []string, ok bool) {
-	ok = t.locked(func(s *calls, a *call) { let, _ = s.hold(t.conn, a, name, 0, body) })
-	return let, ok
+// let go, but those that are pinned; let names what those of them wait for that wait.
+func (t ticket) hold(name string, body []byte, pin bool) (let []string, pinned, ok bool) {
+	ok = t.locked(func(s *calls, a *call) {
+		let, a.pins = s.hold(t.conn, a, name, 0, body)
+		a.pins = a.pins && pin
+		pinned = a.pins
+	})
+	return let, pinned, ok
 }
 
 // park is hold for a call that waits for a member. It reports false when the
@@ -357,7 +365,7 @@ func (s *calls) makeRoom(c *Conn, a *call) (let []string) {
 	for s.held-a.named-cap(a.body) > maxHeld {
 		var oldest *call
 		s.wheel.All(func(e *wheel.Entry) {
-			if o := e.Owner.(*call); o != a && o.holds && o.named+cap(o.body) > 0 && (oldest == nil || o.seq < oldest.seq) {
+			if o := e.Owner.(*call); o != a && o.holds && !o.pins && o.named+cap(o.body) > 0 && (oldest == nil || o.seq < oldest.seq) {
 				oldest = o
 			}
 		})

@@ -20,10 +20,10 @@ type cluster struct {
 	everyone publication // of broadcasts to it
 
 	load    atomic.Int32 // requests and builds that members of this node have in hand
-	pace    atomic.Int64 // how long they take to answer, smoothed, in nanoseconds
-	used    atomic.Bool  // somebody asked for a member since the loop looked last
-	watched atomic.Bool  // the loop keeps nodes up to date
-	mixed   atomic.Bool  // there are members here and elsewhere
+	meter   meter
+	used    atomic.Bool // somebody asked for a member since the loop looked last
+	watched atomic.Bool // the loop keeps nodes up to date
+	mixed   atomic.Bool // there are members here and elsewhere
 
 	mu      sync.Mutex
 	members []*Conn
@@ -158,6 +158,7 @@ func (cl *cluster) weighOwn(plane *Plane) {
 type choice struct {
 	member *Conn
 	peer   *Peer
+	dated  bool // of what the peer said of its load, and there are others
 }
 
 // choose takes the member of this node, or the other node, that promises the
@@ -178,7 +179,7 @@ func (cl *cluster) choose(now time.Time, not choice, again bool) choice {
 	}
 	passed := cl.chance(not.peer)
 	if n := cl.pool.Choose(now, cl.rng, passed); n != nil && n.Value != nil {
-		return choice{peer: n.Value}
+		return choice{peer: n.Value, dated: cl.pool.Len() > 1 && n.Dated(now)}
 	} else if n == nil {
 		return choice{peer: cl.detour(now, not.peer)}
 	}
@@ -303,30 +304,54 @@ func (cl *cluster) member(refused *Conn) *Conn {
 	return best
 }
 
-// served notes how long a member took to answer.
-func (cl *cluster) served(now time.Time, d time.Duration) {
-	pace := cl.pace.Load()
-	if pace == 0 {
-		pace = max(int64(d), 1)
-	} else {
-		pace += (int64(d) - pace) / 8
-	}
-	cl.pace.Store(pace) // lost against another at times: it is a mean
+// served notes that a member answered a request that took so long; alone says that it
+// had nothing else to do when it was handed that.
+func (cl *cluster) served(now time.Time, p *Plane, d time.Duration, alone bool) {
+	cl.meter.answered(p.nanos(now), d, alone)
 	if !cl.mixed.Load() {
 		return
 	}
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	if cl.own != nil {
-		cl.own.Signal(now, int(cl.load.Load()), cl.own.Workers, time.Duration(pace))
+		workers, handler := cl.meter.is().Speed()
+		cl.own.Signal(now, int(cl.load.Load()), workers, handler)
 	}
+}
+
+// leastQueue is how many requests a node takes for members that already have some,
+// however long those may have to wait.
+const leastQueue = 16
+
+// hopeless reports whether a request that is to be handed to a member, and counted
+// already, would wait for more than half of the milliseconds it has: those that come
+// in time are answered, instead of all too late. It is not started, and may be later
+// (docs/messaging.md, Balancing).
+func (cl *cluster) hopeless(left uint64) bool {
+	n := int(cl.load.Load()) - 1
+	if n < leastQueue {
+		return false
+	}
+	wait, _ := cl.meter.is().Wait(n)
+	return uint64(wait) > left*uint64(time.Millisecond)/2
+}
+
+// turnsDown reports whether a request that may be turned down is: it would wait, for
+// much longer than it takes to ask another node.
+func (cl *cluster) turnsDown(rtt time.Duration) bool {
+	wait, long := cl.meter.is().Wait(int(cl.load.Load()))
+	return long && wait > max(4*rtt, time.Millisecond)
 }
 
 // says returns what this node says of its load to others.
 func (cl *cluster) says(plane *Plane) wire.Load {
+	workers, handler := cl.meter.is().Speed()
+	if workers == 0 {
+		workers = plane.workers
+	}
 	return wire.Load{
 		InFlight: uint16(min(max(cl.load.Load(), 0), 1<<16-1)),
-		Workers:  uint16(min(plane.workers, 1<<16-1)),
-		Handler:  wire.PackHandler(time.Duration(cl.pace.Load())),
+		Workers:  uint16(min(workers, 1<<16-1)),
+		Handler:  wire.PackHandler(handler),
 	}
 }

@@ -141,7 +141,7 @@ func (c *Conn) Reply(now time.Time, b *queue.Batch, id uint64, fault bool, body 
 		c.plane.Drops.LateReplies.Add(1)
 		return
 	}
-	c.home.served(now, time.Duration(c.plane.nanos(now)-g.at))
+	c.home.served(now, c.plane, time.Duration(c.plane.nanos(now)-g.at), g.alone)
 	c.unload()
 	if g.origin != nil {
 		status := wire.ReplyOK
@@ -274,7 +274,7 @@ func (c *Conn) Close(now time.Time, b *queue.Batch) {
 				k = build
 			}
 			g.limit = nil
-			c.plane.serve(now, b, g, k, c.home.everyone.key, body)
+			c.plane.serve(now, b, g, k, c.home.everyone.key, body, false)
 		case ok && c.plane.draining.Load(): // who asked is ending as well
 			c.plane.Drops.Unstarted.Add(1)
 		case ok:

@@ -236,9 +236,10 @@ func (p *Plane) freshCluster(name []byte, payer *purse) *cluster {
 		if !ok {
 			return nil
 		}
-		cl = &cluster{rng: rand.New(rand.NewPCG(uint64(len(name)), p.ids.Load()))}
+		cl = &cluster{}
 		cl.everyone.fee = paid
 		p.title(&cl.everyone, core.Cluster, string(name))
+		cl.rng = rand.New(rand.NewPCG(p.Self.Hi^p.Self.Lo, cl.everyone.key.Key.Lo)) // no two nodes choose alike
 		p.freshClusters[string(name)] = cl
 	}
 	return cl

@@ -152,7 +152,7 @@ func (p *Peer) send(b *queue.Batch, w way, t wire.Type, flags wire.Flags, name w
 }
 
 // hand makes a new attempt at a member of the cluster on the peer.
-func (p *Peer) hand(now time.Time, b *queue.Batch, t ticket, cl *cluster, body []byte, given term) (number uint64, err error) {
+func (p *Peer) hand(now time.Time, b *queue.Batch, t ticket, cl *cluster, body []byte, given term, choosy bool) (number uint64, err error) {
 	p.use()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -165,7 +165,11 @@ func (p *Peer) hand(now time.Time, b *queue.Batch, t ticket, cl *cluster, body [
 	if !ok {
 		return 0, queue.ErrMemory
 	}
-	if g.pos, err = p.request(b, w, g, number, body, p.plane.Timers.Tick(now)); err != nil {
+	flags := wire.Named
+	if choosy && !w.routed {
+		flags |= wire.Choosy
+	}
+	if g.pos, err = p.request(b, w, flags, g, number, body, p.plane.Timers.Tick(now)); err != nil {
 		return 0, err
 	}
 	g.left = w.routed
@@ -177,13 +181,13 @@ func (p *Peer) hand(now time.Time, b *queue.Batch, t ticket, cl *cluster, body [
 	return number, nil
 }
 
-func (p *Peer) request(b *queue.Batch, w way, g grant, number uint64, body []byte, tick int64) (pos uint64, err error) {
+func (p *Peer) request(b *queue.Batch, w way, flags wire.Flags, g grant, number uint64, body []byte, tick int64) (pos uint64, err error) {
 	typ := wire.TypeRequest
 	if g.kind == build {
 		typ = wire.TypeTunnelOffer
 	}
 	head := wire.RequestHead{Number: number, Life: uint32(g.remains(tick)), Timeout: g.timeout}.AppendBody(p.head[:0])
-	return p.send(b, w, typ, wire.Named, g.cluster.everyone.key, head, body)
+	return p.send(b, w, typ, flags, g.cluster.everyone.key, head, body)
 }
 
 // cancel hints that nobody waits for an attempt any more, and forgets it.
@@ -304,6 +308,14 @@ func (p *Peer) refused(now time.Time, b *queue.Batch, f *wire.Frame) error {
 	case wire.Draining:
 		p.plane.Drops.RefusedDraining.Add(1)
 		g.cluster.leaveNode(p)
+	case wire.Waits:
+		p.plane.Drops.TurnedDown.Add(1)
+		not := choice{peer: p}
+		if g.turned++; g.turned == mostTurned {
+			not = choice{} // what it said is the best there is, perhaps
+		}
+		p.plane.retry(now, b, g, not, true)
+		return nil
 	default:
 		p.plane.Drops.RefusedBusy.Add(1)
 	}
@@ -410,7 +422,7 @@ func (p *Peer) again(b *queue.Batch, w way, o numbered, tick int64) error {
 	if !ok || !held {
 		return nil // answered meanwhile, or it cannot be: its deadline tells
 	}
-	_, err := p.request(b, w, g, o.id, body, tick)
+	_, err := p.request(b, w, wire.Named, g, o.id, body, tick)
 	if err == nil {
 		g.sent(w)
 		p.open.set(o.id, g)

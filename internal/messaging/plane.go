@@ -94,7 +94,7 @@ type Drops struct {
 	Retried     atomic.Uint64 // calls handed to another member: the first had provably not started
 
 	// Attempts of this node that others refused, by why, or that never left.
-	RefusedBusy, RefusedGone, RefusedDraining, Unwritten atomic.Uint64
+	RefusedBusy, RefusedGone, RefusedDraining, TurnedDown, Unwritten atomic.Uint64
 
 	// Attempts of other nodes: refused; come again; too old to tell.
 	Refused, Repeated, BelowWindow atomic.Uint64
@@ -282,7 +282,7 @@ func (p *Plane) place(now time.Time, b *queue.Batch, t ticket, name, body []byte
 			m.Relieved()
 			return true
 		case to.peer != nil:
-			if p.placeThere(now, b, t, cl, to.peer, body, given) {
+			if p.placeThere(now, b, t, cl, to, body, given) {
 				return true
 			}
 			cl.full(now, to.peer)
@@ -293,22 +293,30 @@ func (p *Plane) place(now time.Time, b *queue.Batch, t ticket, name, body []byte
 	return false
 }
 
+// A request that goes to a node of which nothing new is known may be turned down by
+// it twice if it is short: then who has said least is taken.
+const (
+	mostTurned = 2
+	mostPinned = 4 << 10
+)
+
 // placeThere hands a call to another node. It reports false when that takes
 // nothing.
-func (p *Plane) placeThere(now time.Time, b *queue.Batch, t ticket, cl *cluster, peer *Peer, body []byte, given term) bool {
-	let, ok := t.hold(cl.everyone.name, body)
+func (p *Plane) placeThere(now time.Time, b *queue.Batch, t ticket, cl *cluster, to choice, body []byte, given term) bool {
+	choosy := to.dated && t.kind == request && t.turned < mostTurned && len(body) <= mostPinned
+	let, choosy, ok := t.hold(cl.everyone.name, body, choosy)
 	for _, name := range let {
 		p.post(note{name: name, gone: true})
 	}
 	if !ok {
 		return true // it ended
 	}
-	number, err := peer.hand(now, b, t, cl, body, given)
+	number, err := to.peer.hand(now, b, t, cl, body, given, choosy)
 	if err != nil {
 		return false
 	}
-	if !t.attempted(attempt{peer: peer, id: number}) {
-		peer.cancel(b, number) // it ended while it was being handed over
+	if !t.attempted(attempt{peer: to.peer, id: number}) {
+		to.peer.cancel(b, number) // it ended while it was being handed over
 	}
 	return true
 }

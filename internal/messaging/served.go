@@ -41,6 +41,7 @@ type grant struct {
 
 	cluster *cluster // in the hands of another node: of which name
 	bulk    bool     // it is on the lane of long messages
+	alone   bool     // the member had nothing else in hand
 	left    bool     // it may have been written
 	copies  uint8    // that were sent, all by routers; unprovable: not all
 	back    uint8    // of them, those that came back
@@ -78,6 +79,10 @@ func (c *Conn) hand(now time.Time, b *queue.Batch, g grant, k kind, body []byte)
 	}
 	id = s.tables[k].next
 	left := g.remains(c.plane.Timers.Tick(now))
+	if k == request && c.load.Load() > 1 && c.home.hopeless(left) {
+		c.refused.Store(true) // there is more room whenever something is answered
+		return 0, false
+	}
 	pos, err := c.pass(b, k, id, body, g.timeout, left)
 	if err != nil && !c.refused.Swap(true) {
 		// Room that came before refused was set has told nobody.
@@ -86,7 +91,7 @@ func (c *Conn) hand(now time.Time, b *queue.Batch, g grant, k kind, body []byte)
 	if err != nil {
 		return 0, false
 	}
-	g.pos, g.at = pos, c.plane.nanos(now)
+	g.pos, g.at, g.alone = pos, c.plane.nanos(now), c.load.Load() == 1
 	if k == build {
 		g.limit = &limit{conn: c, id: id}
 		g.limit.timer.Owner = g.limit

@@ -204,7 +204,7 @@ func (p *program) Answer(_ *queue.Batch, id uint64, out messaging.Outcome, body 
 	if out == messaging.Replied && (c.begun == 0 || n.w.call(body) != c) {
 		n.w.violated(n, "M4: request %d has the reply to another", c.key)
 	}
-	n.w.work.answered(out, n.w.now-c.asked)
+	n.w.workAnswered(out, n.w.now-c.asked)
 	p.checkAnswer("request", c.key, out, c.due)
 }
 

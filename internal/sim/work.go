@@ -177,10 +177,12 @@ func (k *worker) work() {
 }
 
 // answered notes what came of a request.
-func (f *work) answered(out messaging.Outcome, took time.Duration) {
+func (w *world) workAnswered(out messaging.Outcome, took time.Duration) {
 	if out == messaging.Replied {
-		f.replied++
-		f.took.add(took.Seconds())
+		w.work.took.add(took.Seconds())
+		if w.now < w.cease {
+			w.work.replied++
+		}
 	}
 }
 
@@ -199,5 +201,7 @@ func (w *world) addWork(add func(name string, v float64, unit string)) {
 	}
 	add("busiest member", most/(sum/float64(len(f.members))), "of the mean")
 	capacity := workers / serviceTime.Seconds() * w.Work.For.Seconds()
-	add("goodput", float64(f.replied)/min(capacity, float64(f.asked)), "of what could be")
+	if w.Work.Load > 1 {
+		add("goodput", float64(f.replied)/capacity, "of what could be")
+	}
 }

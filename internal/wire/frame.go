@@ -45,7 +45,8 @@ const (
 	Trace    Flags = 0x04 // a trace context is there
 	Fragment Flags = 0x08 // Message, Offset and Total are there
 	Named    Flags = 0x10 // Name is there
-	First    Flags = 0x20 // the receiver's stream starts here
+	First    Flags = 0x20 // of a stream: the receiver's starts here
+	Choosy   Flags = 0x20 // of a request: rather turned down than made to wait
 	Replay   Flags = 0x40 // sent again on demand
 
 	unknownFlags Flags = 0x80

@@ -205,6 +205,10 @@ var dataFrames = []struct {
 		"8001", ChunkHead{128}, "686921", head(ParseChunkHead)},
 	{Frame{Type: TypeCredit}, "00000008 63 00 00 01", "00400000", Credit{4 << 20}, "", with(ParseCredit)},
 	{Frame{Type: TypeClose}, "0000000c 64 00 00 01", "0102030405060708", Close{0x0102030405060708, ""}, "", with(ParseClose)},
+	{Frame{Type: TypeRequest, Flags: Named | Choosy, Name: name}, "0000002a 30 30 00 01" + hexName,
+		"00000000 0102030405060708 00001388 8827", RequestHead{0x0102030405060708, 5000, 5000}, "6869", head(ParseRequestHead)},
+	{Frame{Type: TypeNotStarted}, "00000013 32 00 00 01",
+		"0102030405060708 03 0003 0004 0b84", NotStarted{0x0102030405060708, Waits, Load{3, 4, 0x0b84}}, "", with(ParseNotStarted)},
 }
 
 func TestDataFramesHaveGoldenBytes(t *testing.T) {

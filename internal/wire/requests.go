@@ -118,6 +118,7 @@ const (
 	Busy byte = iota
 	Draining
 	Gone
+	Waits // it was Choosy, and would have waited
 )
 
 // NotStarted says that an attempt was refused, and will never be executed.
@@ -139,7 +140,7 @@ func (m NotStarted) AppendBody(b []byte) []byte {
 // ParseNotStarted reads the body of a NOT-STARTED.
 func ParseNotStarted(body []byte) (NotStarted, error) {
 	p := parser{b: body}
-	return NotStarted{p.uint64(), p.choice("reason", Gone), p.load()}, p.failed(TypeNotStarted)
+	return NotStarted{p.uint64(), p.choice("reason", Waits), p.load()}, p.failed(TypeNotStarted)
 }
 
 // Cancel hints that nobody waits for an attempt any more. Its frame has Skip.

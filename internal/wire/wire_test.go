@@ -126,7 +126,7 @@ func TestMalformedHeadsAreRefused(t *testing.T) {
 	}{
 		{"a timeout of 77 bits", head(ParseRequestHead), "00000000" + one + "00000000" + overlong, "REQUEST: varint exceeds 64 bits"},
 		{"status 3", head(ParseReplyHead), one + "03 0000 0000 0000", "REPLY: unknown status 3"},
-		{"reason 3", with(ParseNotStarted), one + "03 0000 0000 0000", "NOT-STARTED: unknown reason 3"},
+		{"reason 4", with(ParseNotStarted), one + "04 0000 0000 0000", "NOT-STARTED: unknown reason 4"},
 		{"a gap of nothing", with(ParseGap), "00000000 00000000 0000000000000002" + one + "00", "GAP: gap from 2 to 1"},
 		{"no stream", with(ParseDigest), "00000000 0000" + "00000000" + one, "DIGEST: 0 streams, want 1"},
 		{"two streams", with(ParseDigest), "00000000 0002" + "00000000" + one + "00000000" + one, "DIGEST: 2 streams, want 1"},
