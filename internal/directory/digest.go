@@ -40,18 +40,21 @@ func (d *Directory) digest(now time.Time, out *Output) {
 	d.digested++
 	d.digestAt = now.Add(max(digestEvery/time.Duration(len(keepers)), time.Second))
 	to := keepers[d.digested%len(keepers)]
-	if !slices.ContainsFunc(d.repeating.heap, func(p *pending) bool { return p.to == to }) { // it may not have it all yet
-		d.summed = to
+	if !d.announces(to) { // else it may not have it all yet
 		d.send(now, to, *sums[to], out)
 	}
 }
 
+// announces reports whether something that was announced to a node is not acknowledged.
+func (d *Directory) announces(to ring.ID) bool {
+	return slices.ContainsFunc(d.repeating.heap, func(p *pending) bool { return p.to == to })
+}
+
 // compare takes the sum of what this node should know of another one's names, or the
-// answer that something is amiss.
+// word that a keeper wants to be told everything.
 func (d *Directory) compare(now time.Time, from ring.ID, m wire.DigestDir, out *Output) {
 	switch {
-	case m.Role == wire.DigestAnswer && m.Wanted && from == d.summed:
-		d.summed = ring.ID{}
+	case m.Role == wire.DigestAnswer && m.Wanted && !d.announces(from):
 		d.Again(now, out, from)
 	case m.Role == wire.DigestMember:
 		d.compareSum(now, from, m, out)

@@ -131,11 +131,11 @@ type Directory struct {
 	swept    time.Time
 	digestAt time.Time // when a keeper is next told the sum of what it should have
 	digested int       // how many were
-	summed   ring.ID   // who was last, until it answers
 
 	alone     bool                  // as long as the ring says so
 	doubts    map[ring.ID]uint64    // nodes whose sums did not match last time: the newest announcement by then
 	strangers map[ring.ID]time.Time // nodes that announced and are not known: when that counts no more
+	ended     map[ring.ID]time.Time // nodes with members that are dead, and since when
 }
 
 // New returns a directory that knows nothing. The seed is of its jitter, and of the
@@ -156,6 +156,7 @@ func New(now time.Time, self ring.ID, seed uint64, r Ring) *Directory {
 		alone:     r.State() == wire.Solo,
 		doubts:    make(map[ring.ID]uint64),
 		strangers: make(map[ring.ID]time.Time),
+		ended:     make(map[ring.ID]time.Time),
 	}
 }
 
@@ -245,6 +246,7 @@ func (d *Directory) Next() time.Time {
 // ViewChanged tells that owners may be others than before.
 func (d *Directory) ViewChanged(now time.Time, out *Output) {
 	d.settleLists(now, out)
+	d.askRevived(now, out)
 	d.announceAll(now, out)
 	for _, name := range those(d.watched, d.misled) {
 		d.reroot(now, d.watched[name])
@@ -324,6 +326,7 @@ func (d *Directory) sweep(now time.Time) {
 		return
 	}
 	d.swept = now
+	maps.DeleteFunc(d.ended, func(_ ring.ID, at time.Time) bool { return now.Sub(at) >= tombstone })
 	for name, l := range d.lists { //iris:unordered each by itself
 		for id, e := range l.entries { //iris:unordered each by itself
 			if e.Members == 0 && now.Sub(e.gone) >= tombstone {

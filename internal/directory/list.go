@@ -200,8 +200,23 @@ func (l *list) has(id ring.ID) bool { return l.entries[id] != nil && l.entries[i
 func (d *Directory) end(now time.Time, l *list, id ring.ID) {
 	if e := l.entries[id]; l.has(id) {
 		e.Members, e.gone = 0, now
+		d.ended[id] = now
 		l.change(e)
 		d.schedule(now, l, false)
+	}
+}
+
+// askRevived asks those that were not dead after all to announce everything once more:
+// they have, but that may have come before the news of their death.
+func (d *Directory) askRevived(now time.Time, out *Output) {
+	if len(d.ended) == 0 {
+		return
+	}
+	for _, id := range sortedIDs(d.ended) {
+		if d.ring.Knows(id) {
+			delete(d.ended, id)
+			d.send(now, id, wire.DigestDir{Role: wire.DigestAnswer, Wanted: true}, out)
+		}
 	}
 }
 

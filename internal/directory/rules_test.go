@@ -775,6 +775,37 @@ func TestMemberNodeThatEndsIsNoMore(t *testing.T) {
 	}
 }
 
+// Who is held for dead and objects is asked for its members again: it may have announced
+// them before the news of its death came.
+func TestMemberNodeThatIsNotDeadAfterAllIsAskedForItsMembers(t *testing.T) {
+	b := founded(t, 2, 3)
+	b.hear(2, announce(5, 1))
+	b.take()
+	delete(b.others, id(2))
+	b.d.NodeGone(b.now, id(2), &b.out)
+	b.d.ViewChanged(b.now, &b.out)
+	nothing[wire.DigestDir](b)
+	b.others[id(2)] = wire.Active
+	b.d.ViewChanged(b.now, &b.out)
+	want := wire.DigestDir{Role: wire.DigestAnswer, Wanted: true}
+	if to, m := one[wire.DigestDir](b); to != id(2) || m != want {
+		t.Fatalf("%v is told %v", to, m)
+	}
+	b.d.ViewChanged(b.now, &b.out)
+	nothing[wire.DigestDir](b)
+
+	c := newBench(t, 5, 1, 2, 3)
+	c.d.SetLocal(c.now, name, 1, 1, &c.out)
+	_, first := sent[wire.Announce](c)
+	c.hear(1, want)
+	nothing[wire.Announce](c) // it is under way
+	c.hear(1, wire.Announced{Seq: first[0].Seq})
+	c.hear(1, want)
+	if to, m := one[wire.Announce](c); to != id(1) || m.Seq <= first[0].Seq {
+		t.Fatalf("%v is told %v", to, m)
+	}
+}
+
 func TestSumOfNamesIsComparedInTurn(t *testing.T) {
 	b := newBench(t, 9, 1, 2, 3)
 	b.d.SetLocal(b.now, name, 1, 4, &b.out)
@@ -806,11 +837,10 @@ func TestSumOfNamesIsComparedInTurn(t *testing.T) {
 	if _, m := one[wire.Members](c); len(m.Entries) != 0 {
 		t.Errorf("it still has %v", m.Entries)
 	}
-	last := b.d.summed
-	b.hear(8, wire.DigestDir{Role: wire.DigestAnswer, Wanted: true}) // was told no sum
+	b.hear(8, wire.DigestDir{Role: wire.DigestAnswer, Wanted: true}) // is no keeper
 	nothing[wire.Announce](b)
-	b.hear(last.Hi>>40, wire.DigestDir{Role: wire.DigestAnswer, Wanted: true})
-	if to, m := one[wire.Announce](b); to != last || len(m.Names) != 1 {
+	b.hear(2, wire.DigestDir{Role: wire.DigestAnswer, Wanted: true})
+	if to, m := one[wire.Announce](b); to != id(2) || len(m.Names) != 1 {
 		t.Errorf("%v is told %v", to, m)
 	}
 }
