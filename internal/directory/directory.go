@@ -326,7 +326,11 @@ func (d *Directory) sweep(now time.Time) {
 		return
 	}
 	d.swept = now
-	maps.DeleteFunc(d.ended, func(_ ring.ID, at time.Time) bool { return now.Sub(at) >= tombstone })
+	for id, at := range d.ended { //iris:unordered each by itself
+		if now.Sub(at) >= tombstone {
+			delete(d.ended, id)
+		}
+	}
 	for name, l := range d.lists { //iris:unordered each by itself
 		for id, e := range l.entries { //iris:unordered each by itself
 			if e.Members == 0 && now.Sub(e.gone) >= tombstone {
