@@ -39,7 +39,7 @@ var lines = [][]string{
 	6: {"internal/messaging", "internal/tunnel"},
 	7: {"internal/relay", "internal/splice", "internal/admin"},
 	8: {"node", "internal/sim", "internal/hosts"},
-	9: {"cmd/iris", "internal/measure", "internal/chaos"},
+	9: {"cmd/iris", "internal/measure", "internal/chaos", "internal/compiles"},
 }
 
 // testOnly are the packages that stand outside of the lines, since only test
