@@ -431,6 +431,26 @@ func TestWhatIsToldAppliesToWhatIsKnown(t *testing.T) {
 	}
 }
 
+// News may come before the answer that they follow, as that took another way.
+func TestNewsThatOvertookTheAnswerAreNotMissed(t *testing.T) {
+	for _, c := range []struct {
+		about  string
+		answer uint32
+		asks   bool
+	}{{"sent before the news", 5, true}, {"sent after the news", 7, false}} {
+		b := newBench(t, 9, 1, 2)
+		b.d.Watch(b.now, name, &b.out)
+		_, m := one[wire.Resolve](b)
+		b.hear(1, wire.Members{Name: name, Ver: wire.Ver{Epoch: 1, Count: 7}, From: wire.Ver{Epoch: 1, Count: 6}, Entries: []wire.Entry{entry4(3, 1, 1)}})
+		b.hear(1, wire.Members{Name: name, Ver: wire.Ver{Epoch: 1, Count: 6}, From: wire.Ver{Epoch: 1, Count: 5}, Entries: []wire.Entry{entry4(2, 1, 1)}})
+		nothing[wire.Resolve](b)
+		b.hear(1, wire.Members{Query: m.Query, Name: name, Ver: wire.Ver{Epoch: 1, Count: c.answer}})
+		if _, asked := sent[wire.Resolve](b); len(asked) > 0 != c.asks {
+			t.Errorf("the answer was %s: asks %v", c.about, asked)
+		}
+	}
+}
+
 func TestManyThatMissSomethingAskOnce(t *testing.T) {
 	b := watching(t)
 	for n := range uint32(5) {

@@ -21,6 +21,7 @@ type watch struct {
 	redirects int
 	pause     time.Duration
 	ver       wire.Ver // of what is known
+	overtook  wire.Ver // of news that came before the answer they follow
 	unsure    bool     // who said so did not know all: the whole list is asked for
 	members   map[ring.ID]wire.Entry
 	gone      []ring.ID // member nodes that are no more, unless they object
@@ -159,9 +160,11 @@ func (d *Directory) members(now time.Time, from ring.ID, m wire.Members, out *Ou
 	}
 	answer := w.asked(m.Query)
 	if !w.follows(m, answer) {
-		if w.query == 0 || m.Query == w.query { // else the answer will have it
+		if w.query == 0 || m.Query == w.query {
 			d.asking.set(w, now)
 			d.ask(now, out)
+		} else if o := w.overtook; m.Ver.Epoch != o.Epoch || m.Ver.Count > o.Count {
+			w.overtook = m.Ver // the answer has it, or was sent before
 		}
 		return
 	}
@@ -175,6 +178,13 @@ func (d *Directory) members(now time.Time, from ring.ID, m wire.Members, out *Ou
 	}
 	if w.unsure && w.query == 0 {
 		d.asking.set(w, now.Add(doubtful))
+	}
+	if o := w.overtook; answer && o != (wire.Ver{}) {
+		w.overtook = wire.Ver{}
+		if o.Epoch == w.ver.Epoch && o.Count > w.ver.Count {
+			d.asking.set(w, now)
+			d.ask(now, out)
+		}
 	}
 	if w.unsure && sure && len(w.members) == 0 {
 		d.askReplicas(w, out)
