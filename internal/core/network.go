@@ -154,6 +154,12 @@ func (c *Core) Published(now time.Time, name wire.Name, out *Output) {
 	c.collect(now, out)
 }
 
+// Hurry has the check of a name that was published to leave as soon as one may.
+func (c *Core) Hurry(now time.Time, name wire.Name, out *Output) {
+	c.directory.Hurry(now, name, &c.dir)
+	c.collect(now, out)
+}
+
 // Left says that a node turned out to have no member of a name.
 func (c *Core) Left(now time.Time, name wire.Name, node ring.ID, out *Output) {
 	c.directory.Gone(now, name, node, &c.dir)

@@ -18,6 +18,8 @@ type check struct {
 	asked   []wire.Name // in the one under way; no name where one was taken out
 	number  uint32
 	sent    time.Time     // of the last one
+	every   time.Duration // from that on until the next
+	soon    bool          // the next is not to wait for as long
 	pause   time.Duration // until that is taken for lost
 	retryAt time.Time     // names that cannot be asked about before
 	flying  bool
@@ -47,12 +49,22 @@ func (d *Directory) plan(c *check) {
 	case c.flying:
 		at = c.sent.Add(c.pause)
 	case c.root.IsZero() || len(c.names) == 0: // ViewChanged finds a root
-	case c.retryAt.After(c.sent.Add(checkEvery)):
-		at = c.retryAt
 	default:
-		at = c.sent.Add(checkEvery)
+		at = c.next()
 	}
 	d.checking.set(c, at)
+}
+
+// next returns when the next check is due.
+func (c *check) next() time.Time {
+	at := c.sent.Add(c.every)
+	if c.soon {
+		at = c.sent.Add(checkEvery)
+	}
+	if at.Before(c.retryAt) {
+		at = c.retryAt
+	}
+	return at
 }
 
 // Published says that a name was published to since its last check. The caller
@@ -64,7 +76,22 @@ func (d *Directory) Published(now time.Time, name wire.Name, out *Output) {
 		c = &check{root: owner, queued: make(map[wire.Name]bool), pause: patience}
 		d.checks[owner] = c
 	}
+	if len(c.names) == 0 && !c.flying && now.Sub(c.sent) >= checkSeldom {
+		c.every = checkEvery / 2 // and twice that after this check
+	}
 	if c.add(name); !c.flying {
+		d.plan(c)
+	}
+	d.sendChecks(now, out)
+}
+
+// Hurry has the check of a name that was published to leave as soon as one may.
+func (d *Directory) Hurry(now time.Time, name wire.Name, out *Output) {
+	c := d.checks[d.ring.Owner(name.Key)]
+	if c == nil {
+		return
+	}
+	if c.soon = true; !c.flying {
 		d.plan(c)
 	}
 	d.sendChecks(now, out)
@@ -87,6 +114,8 @@ func (d *Directory) sendCheck(now time.Time, c *check, out *Output) {
 	n := min(len(c.names), perMessage)
 	c.asked, c.names = slices.Clone(c.names[:n]), slices.Delete(c.names, 0, n)
 	c.number, c.sent, c.flying = d.question(), now, true
+	c.every = min(2*c.every, checkSeldom)
+	c.soon = len(c.names) > 0 // there was no room for them
 	m := wire.Check{Check: c.number}
 	for _, name := range c.asked {
 		delete(c.queued, name)

@@ -29,7 +29,8 @@ const (
 	mostPatience = 5 * time.Second
 	redirectWait = 100 * time.Millisecond // after too many redirects
 	maxRedirects = 4
-	checkEvery   = 10 * time.Millisecond
+	checkEvery   = 10 * time.Millisecond  // between checks of one root; doubles
+	checkSeldom  = 160 * time.Millisecond // up to this, until there is nothing to check for as long
 	maxWatchers  = 4096
 	maxEntries   = 1024             // of one list that are told
 	maxTold      = 16 * maxEntries  // in answer to one message: half of what a control lane holds

@@ -564,6 +564,74 @@ func TestOneCheckAtATimeAndNotTooOften(t *testing.T) {
 	nothing[wire.Check](b)
 }
 
+// Many publishers ask one root: who publishes all the time asks ever less often.
+func TestSteadyStreamIsCheckedLessAndLessOften(t *testing.T) {
+	const ms = time.Millisecond
+	b := watching(t)
+	next := func(hurry bool) (waited time.Duration) {
+		t.Helper()
+		b.d.Published(b.now, name, &b.out)
+		if hurry {
+			b.d.Hurry(b.now, name, &b.out)
+		}
+		for ; waited < time.Second; waited += ms {
+			if all, _ := b.take(); len(all) > 0 {
+				b.hear(1, wire.Checked{Check: all[0].Msg.(wire.Check).Check})
+				b.take()
+				return waited
+			}
+			b.pass(ms)
+		}
+		t.Fatal("it is not checked")
+		return 0
+	}
+	for _, c := range []struct {
+		pause time.Duration
+		hurry []bool
+		want  []time.Duration
+	}{
+		{0, make([]bool, 7), []time.Duration{0, 10 * ms, 20 * ms, 40 * ms, 80 * ms, 160 * ms, 160 * ms}},
+		{50 * ms, make([]bool, 2), []time.Duration{110 * ms, 160 * ms}},
+		{0, []bool{true, true, false}, []time.Duration{10 * ms, 10 * ms, 160 * ms}}, // much is published
+		{160 * ms, make([]bool, 3), []time.Duration{0, 10 * ms, 20 * ms}},
+	} {
+		b.pass(c.pause)
+		for i, hurry := range c.hurry {
+			if got := next(hurry); got != c.want[i] {
+				t.Errorf("after a pause of %v, check %d is sent after %v, want %v", c.pause, i, got, c.want[i])
+			}
+		}
+	}
+}
+
+// A hurry that comes while a check is under way is of the next one.
+func TestHurryWaitsForTheAnswer(t *testing.T) {
+	b, n := checks(t)
+	b.pass(3 * checkEvery)
+	b.d.Published(b.now, name, &b.out)
+	b.d.Hurry(b.now, name, &b.out)
+	nothing[wire.Check](b)
+	b.hear(1, wire.Checked{Check: n})
+	one[wire.Check](b)
+}
+
+// Names that one check has no room for do not wait as long as a steady stream.
+func TestManyNamesAreCheckedWithoutPause(t *testing.T) {
+	b, n := checks(t)
+	b.hear(1, wire.Checked{Check: n})
+	for i := range 3 * perMessage {
+		b.d.Published(b.now, wire.Name{Kind: wire.Topic, Key: ring.ID{Hi: 1 << 40, Lo: uint64(i)}}, &b.out)
+	}
+	for range 3 {
+		b.pass(checkEvery)
+		_, m := one[wire.Check](b)
+		if len(m.Names) != perMessage {
+			t.Fatalf("%d names are asked about", len(m.Names))
+		}
+		b.hear(1, wire.Checked{Check: m.Check})
+	}
+}
+
 // The places in an answer are those of the question, whatever became of its names.
 func TestAnswerIsReadRightWhenARootHasChanged(t *testing.T) {
 	b := newBench(t, 9, 1)

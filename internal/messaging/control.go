@@ -83,6 +83,9 @@ func (l *Loop) obey(now time.Time) {
 	for _, n := range a.Published {
 		c.Published(now, n, out)
 	}
+	for _, n := range a.Hurried {
+		c.Hurry(now, n, out)
+	}
 	for _, n := range a.Left {
 		c.Left(now, n.Name, n.Node, out)
 	}

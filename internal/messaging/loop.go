@@ -34,6 +34,7 @@ type interest struct {
 type Asks struct {
 	Watch, Unwatch []wire.Name // names whose member nodes are to be told, or no longer
 	Published      []wire.Name // names that were published to since their last check
+	Hurried        []wire.Name // of these, whose check is to leave soon
 	Left           []Absence   // nodes that turned out to have no member of a name
 	Unwanted       []Absence   // nodes that publish to a name in vain
 	Wanted         []ring.ID   // nodes to which there should be a link
@@ -49,7 +50,7 @@ type Message struct {
 // Reset empties a for its next use.
 func (a *Asks) Reset() {
 	clear(a.Messages)
-	*a = Asks{a.Watch[:0], a.Unwatch[:0], a.Published[:0], a.Left[:0], a.Unwanted[:0], a.Wanted[:0], a.Messages[:0]}
+	*a = Asks{a.Watch[:0], a.Unwatch[:0], a.Published[:0], a.Hurried[:0], a.Left[:0], a.Unwanted[:0], a.Wanted[:0], a.Messages[:0]}
 }
 
 // An Absence is a node without members of a name.
@@ -158,6 +159,9 @@ func (p *Plane) Attend(now time.Time, b *queue.Batch, asks *Asks) {
 		case n.pub != nil:
 			p.watch(now, core.Kind(n.pub.key.Kind), n.pub.name, nil, asks)
 			asks.Published = append(asks.Published, n.pub.key)
+			if n.pub.hasty() {
+				asks.Hurried = append(asks.Hurried, n.pub.key)
+			}
 		case n.roomy != nil:
 			p.goOn(now, b, n.roomy)
 		case n.msg != nil:

@@ -34,6 +34,7 @@ type publication struct {
 	confirmed uint64 // lower ones went to everybody a complete root knew of
 	checked   uint64 // lower ones had been given out when the check under way was sent
 	dirty     bool   // the loop knows that there is something to check
+	unchecked int    // octets since the check that left last
 	kept      replay
 	frame     wire.Frame // these two are for sending, under mu
 	head      [32]byte
@@ -67,8 +68,8 @@ func (p *publication) leave(c *Conn) int {
 
 // spread hands body, which a program of this node published, to every target. One
 // that will not take it, because it is full or closing, has its own connection
-// ended for it; the others get it. It reports whether the loop must hear of it, and
-// false if the cell is closed.
+// ended for it; the others get it. It reports whether the loop must hear of it: there
+// is something to check, or much of it; and false if the cell is closed.
 func (p *publication) spread(now time.Time, b *queue.Batch, plane *Plane, topic, body []byte) (fresh, ok bool) {
 	load := queue.Fan(plane.Budget, body)
 	defer load.Release()
@@ -104,7 +105,9 @@ func (p *publication) spread(now time.Time, b *queue.Batch, plane *Plane, topic,
 			p.owed = min(p.owed, t.due)
 		}
 	}
-	fresh = !p.dirty
+	few := p.unchecked < maxUnchecked
+	p.unchecked += len(body) + recordCost
+	fresh = !p.dirty || few && p.unchecked >= maxUnchecked
 	p.dirty = true
 	return fresh, true
 }
@@ -280,8 +283,16 @@ func (p *publication) nack(b *queue.Batch, peer *Peer, from, to uint64) {
 // way.
 func (p *publication) check() {
 	p.mu.Lock()
-	p.checked = p.next
+	p.checked, p.unchecked = p.next, 0
 	p.mu.Unlock()
+}
+
+// hasty reports that much of what is kept is in no check yet: what comes next may soon
+// push it out.
+func (p *publication) hasty() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.unchecked >= maxUnchecked
 }
 
 // confirm notes the answer to the check, once what it said of the members is

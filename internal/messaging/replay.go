@@ -6,6 +6,9 @@ import "github.com/project-iris/iris/internal/queue"
 // something. What is before them is not kept.
 const maxReplay = 1 << 20
 
+// maxUnchecked is how many of them wait at most for a check that does not hurry.
+const maxUnchecked = maxReplay / 4
+
 // maxOwed is how many are kept at most of what links that are full and move are still to
 // get, if that is more.
 const maxOwed = 64 << 20

@@ -292,6 +292,7 @@ func FeedScenarios(size int) []Scenario {
 		with("hot", "all but a few nodes publish to those a thousand times a second", func(s *Scenario) {
 			members := min(3, max(1, size/4))
 			s.Feed = Feed{Members: members, Publishers: min(100, size-members-1), Rate: 1000, For: 3 * time.Second}
+			s.Settle = 12 * time.Second // by then the root is sure of its list, and checks are confirmed
 		}),
 		with("stuck", "one of sixteen members reads nothing any more", func(s *Scenario) {
 			s.Feed = Feed{Members: min(16, size/2), Publishers: min(4, size/2), Rate: 100, For: 20 * time.Second, Stuck: 1}
