@@ -42,7 +42,7 @@ const (
 )
 
 func newMachine(now time.Time, self ring.ID, addrs []wire.Addr, seed uint64, links int, programs bool) *machine {
-	c := core.New(now, core.Config{Network: network, Self: self, Addrs: addrs, Seed: seed, Links: links, Limit: 16, Workers: 1, Drain: drain})
+	c := core.New(now, core.Config{Network: network, Self: self, Addrs: addrs, Seed: seed, Links: links, Limit: 64, Workers: 1, Drain: drain})
 	m := &machine{Overlay: c.Overlay()}
 	m.Core = c
 	if programs {
