@@ -83,6 +83,7 @@ func newNetwork(n *Node, setup *core.Config) (*network, error) {
 		Known:      func(id ring.ID) bool { return w.knows(id, netip.AddrPort{}) },
 		Software:   "iris " + c.Version,
 		Max:        most,
+		Admit:      func(from ring.ID, links int) bool { return w.admits(from, links, most) },
 		Handler:    w,
 		MaxMessage: c.MaxMessage + 64<<10,
 	})
@@ -200,6 +201,13 @@ func (w *network) inView(a netip.Addr) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.view[a]
+}
+
+// admits reports whether there is room for a link that another node dials.
+func (w *network) admits(from ring.ID, links, most int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return overlay.Admits(w.identity.ID(), from, w.known, links, most)
 }
 
 // Up implements link.Handler.

@@ -118,7 +118,7 @@ func (m *Manager) settle(c *session.Conn, h wire.Hello) (l, old *Link, result by
 		return nil, nil, wire.ResultTie // the dials crossed, and ours was the one
 	case old == nil && p.sent != nil && m.Identity.ID().Less(c.Peer()):
 		return nil, nil, wire.ResultTie // they will answer ours
-	case p.link == nil && m.links >= m.Max:
+	case p.link == nil && (m.links >= m.Max || m.Admit != nil && !m.Admit(c.Peer(), m.links)):
 		return nil, nil, wire.ResultFull
 	}
 	addr, _ := netip.ParseAddrPort(c.RemoteAddr().String())

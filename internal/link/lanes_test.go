@@ -409,6 +409,28 @@ func TestAdmissionEnds(t *testing.T) {
 	})
 }
 
+// A node takes in whom it is told to, of those that dial.
+func TestAdmissionIsForThoseThereIsRoomFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var welcome ring.ID
+		b := w.node(2, w.identity(), func(c *Config) {
+			c.Admit = func(from ring.ID, links int) bool { return links == 0 || from == welcome }
+		})
+		defer b.stop()
+		for i, want := range []string{"up", "failed", "up"} {
+			n := w.node(3+i, w.identity())
+			defer n.stop()
+			if i == 2 {
+				welcome = n.Identity.ID()
+			}
+			n.join(b)
+			synctest.Wait()
+			n.wantEvents(want)
+		}
+	})
+}
+
 func TestClosingWritesWhatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a, b := linkedPair(t)

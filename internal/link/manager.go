@@ -68,6 +68,10 @@ type Config struct {
 	Max      int // links at most
 	Handler  Handler
 
+	// Admit reports whether there is room for a link that another node dials, when
+	// there are so many; default: up to Max. It may not call the manager.
+	Admit func(from ring.ID, links int) bool
+
 	MaxMessage int           // octets of a message in fragments; default: 64 MiB, and 64 KiB for what precedes it
 	KeyAge     time.Duration // after which a link gets new connections; default: a day
 	KeyOctets  uint64        // on the wire, in one direction, after which it does; default: 64 GiB

@@ -18,6 +18,9 @@ const halfSet = 8
 // whether they are silent or cannot be linked: as nobody who answers is closer to
 // them on this side, they are this node's to judge.
 func (o *Overlay) surround(now time.Time, out *Output) {
+	if o.inUse() >= o.budget {
+		o.dropOldest(now, 0, out) // there is always room for one more leaf
+	}
 	for _, p := range o.peers {
 		p.leaf, p.neighbour = false, false
 	}

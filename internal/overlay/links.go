@@ -21,8 +21,10 @@ const (
 	// A link that a program used is closed after some time between idle and twice
 	// that, one of the ring's own between useless and twice that: who starts together
 	// with hundreds has dialled the same few nodes as they, who cannot take more.
+	// No link is idle before who uses it had the time to say so: that is asked every
+	// 15 s (messaging.sweep).
 	idle      = time.Minute
-	leastIdle = 10 * time.Second
+	leastIdle = 20 * time.Second
 	useless   = 3 * time.Second
 
 	// One in so many links is left for those that the ring needs, which others dial
@@ -121,11 +123,12 @@ func (o *Overlay) drop(now time.Time, p *peer, reason string, out *Output) {
 
 // Want tells that somebody here has something for a node. If there is no link it
 // is dialled, as long as the budget allows; until it is up, and if it never is,
-// messages are routed. A link that is wanted is kept for a minute.
-func (o *Overlay) Want(now time.Time, id ring.ID, out *Output) {
+// messages are routed. A link that is wanted is kept for a minute. It reports whether
+// there is a link, or one is being dialled.
+func (o *Overlay) Want(now time.Time, id ring.ID, out *Output) bool {
 	o.wake(now, out)
 	if id == o.self || o.departed || !o.Knows(id) {
-		return
+		return false
 	}
 	p := o.peers.find(id)
 	if p != nil {
@@ -137,28 +140,55 @@ func (o *Overlay) Want(now time.Time, id ring.ID, out *Output) {
 		p.needed, p.wanted = now, now
 	}
 	o.settle(now, out)
+	p = o.peers.find(id)
+	return p != nil && (p.path == linked || p.path == dialling)
 }
 
 // makeRoom closes the link that was needed least recently if there are too many.
 // Only links dialled from here are closed: the others are their diallers' to
 // close.
 func (o *Overlay) makeRoom(now time.Time, out *Output) bool {
-	inUse := o.peers.count(func(p *peer) bool { return p.path == linked || p.path == dialling })
-	if inUse < o.budget-o.budget/reserve {
-		return true
-	}
+	return o.inUse() < common(o.budget) || o.dropOldest(now, leastIdle, out)
+}
+
+// inUse returns how many links there are or may soon be.
+func (o *Overlay) inUse() int {
+	return o.peers.count(func(p *peer) bool { return p.path == linked || p.path == dialling })
+}
+
+// dropOldest closes the link that was needed least recently, if that was long enough
+// ago. It reports whether there was one.
+func (o *Overlay) dropOldest(now time.Time, unused time.Duration, out *Output) bool {
 	var oldest *peer
 	for _, p := range o.peers {
-		if p.path == linked && p.dialled && !p.pinned() && now.Sub(p.needed) > leastIdle &&
+		if p.path == linked && p.dialled && !p.pinned() && now.Sub(p.needed) >= unused &&
 			(oldest == nil || p.needed.Before(oldest.needed)) {
 			oldest = p
 		}
 	}
-	if oldest == nil {
+	if oldest != nil {
+		o.drop(now, oldest, "room for a link that is needed more", out)
+	}
+	return oldest != nil
+}
+
+// common is how many links of a budget are for anybody.
+func common(budget int) int { return budget - budget/reserve }
+
+// Admits reports whether a node that has so many links takes one more, which another
+// one dials: the last of them are for those in whose leaf sets the node may be, and
+// for those that are not in the network yet. The view is what View returns.
+func Admits(self, from ring.ID, view []ring.ID, links, budget int) bool {
+	if links < common(budget) {
+		return true
+	}
+	if links >= budget {
 		return false
 	}
-	o.drop(now, oldest, "room for a link that is needed more", out)
-	return true
+	there, known := slices.BinarySearchFunc(view, from, ring.ID.Compare)
+	here, _ := slices.BinarySearchFunc(view, self, ring.ID.Compare)
+	apart := max(there-here, here-there)
+	return !known || min(apart, len(view)-apart) <= 2*halfSet
 }
 
 // spread finds out which long links there should be, and dials those.

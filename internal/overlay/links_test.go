@@ -212,15 +212,15 @@ func TestTheBudgetHoldsAndTheOldestLinkGoes(t *testing.T) {
 	var out Output
 	var wanted []ring.ID
 	for _, i := range ids {
-		if o.Linked(i) || len(wanted) == 12 {
+		if o.Linked(i) || len(wanted) == 11 {
 			continue
 		}
 		o.Want(now, i, &out)
 		o.Up(now, Peer{ID: i, State: wire.Active, Dialled: true}, &out)
 		wanted = append(wanted, i)
 	}
-	if got := o.Links(); got != 60 {
-		t.Fatalf("%d links, want the budget of 60", got)
+	if got := o.Links(); got != 59 {
+		t.Fatalf("%d links, want all but one of the budget of 60", got)
 	}
 	free := ids[slices.IndexFunc(ids, func(i ring.ID) bool { return !o.Linked(i) })]
 	out = Output{}
@@ -288,5 +288,87 @@ func TestJoiningNodeThatIsSilentLosesItsLink(t *testing.T) {
 	}
 	if !slices.ContainsFunc(out.Drop, func(d Drop) bool { return d.ID == joining }) {
 		t.Errorf("the links closed are %v", out.Drop)
+	}
+}
+
+// Programs are asked now and then, messaging.sweep, which links they use. Those are not
+// closed meanwhile, however many there are.
+func TestALinkInUseIsNotClosedForAnother(t *testing.T) {
+	const saysEvery = 15 * time.Second // of what is in use
+	o, ids := among(500, Config{Self: id(100), Addrs: addrOf(id(100)), Budget: 60})
+	now := start.Add(2 * time.Second)
+	linkAll(o, now)
+	var out Output
+	var used []ring.ID
+	for _, i := range ids {
+		if !o.Linked(i) && len(used) < 4 {
+			o.Want(now, i, &out)
+			o.Up(now, Peer{ID: i, State: wire.Active, Dialled: true}, &out)
+			used = append(used, i)
+		}
+	}
+	free := ids[slices.IndexFunc(ids, func(i ring.ID) bool { return !o.Linked(i) })]
+	out = Output{}
+	for d := time.Second; d < time.Minute; d += time.Second {
+		for _, p := range o.peers { // everybody is well
+			p.heard(now.Add(d))
+		}
+		o.Advance(now.Add(d), &out)
+		if d%saysEvery == 0 {
+			for _, i := range used {
+				o.Want(now.Add(d), i, &out)
+			}
+		}
+		o.Want(now.Add(d), free, &out)
+	}
+	if len(out.Drop) > 0 {
+		t.Errorf("closed: %v", out.Drop)
+	}
+}
+
+// A node that many want something of keeps room for those that the ring needs.
+func TestRoomIsLeftForTheRing(t *testing.T) {
+	o, ids := among(500, Config{Self: id(100), Addrs: addrOf(id(100)), Budget: 80})
+	now := start.Add(2 * time.Second)
+	linkAll(o, now)
+	at, _ := slices.BinarySearchFunc(ids, o.self, ring.ID.Compare)
+	near, far, stranger := ids[(at+9)%500], ids[(at+250)%500], id(250)
+	for _, c := range []struct {
+		links           int
+		near, far, anew bool
+	}{
+		{69, true, true, true},
+		{70, true, false, true},
+		{79, true, false, true},
+		{80, false, false, false},
+	} {
+		for who, want := range map[ring.ID]bool{near: c.near, far: c.far, stranger: c.anew} {
+			if got := Admits(o.self, who, o.View(), c.links, 80); got != want {
+				t.Errorf("with %d links %v of 80 is admitted: %v, want %v", c.links, who.Short(), got, want)
+			}
+		}
+	}
+}
+
+// A node that has as many links as it may have closes one of those for programs, so that
+// there is room for a leaf.
+func TestALeafIsWorthMoreThanAShortcut(t *testing.T) {
+	o, ids := among(500, Config{Self: id(100), Addrs: addrOf(id(100)), Budget: 60})
+	now := start.Add(2 * time.Second)
+	linkAll(o, now)
+	var out Output
+	needed := o.Links()
+	for _, i := range ids {
+		if !o.Linked(i) && o.Links() < 59 {
+			o.Up(now, Peer{ID: i, State: wire.Active, Dialled: o.Links()%2 == 0}, &out)
+		}
+	}
+	joining := id(100)
+	joining.Lo++
+	out = Output{}
+	o.Up(now, Peer{ID: joining, State: wire.Joining}, &out) // the last there is room for
+	o.Advance(now, &out)
+	if len(out.Drop) != 1 || o.Links() != 59 || o.peers.count((*peer).pinned) != needed || !o.peers.find(joining).leaf {
+		t.Errorf("closes %v, want one link of %d that the ring does not need", out.Drop, o.Links())
 	}
 }

@@ -97,7 +97,7 @@ func (n *node) handshake(to *node, began instant) {
 		w.after(max(left, 0), func() { n.dialFailed(to) })
 	case !to.alive || to.m.Overlay.Next().IsZero():
 		n.dialFailed(to)
-	case n.full() || to.full():
+	case len(n.links) >= w.Budget || !to.admits(n):
 		n.dialFailed(to)
 	case to.frozen && left > 0:
 		w.after(min(left, 50*time.Millisecond), func() { n.handshake(to, began) })
@@ -109,9 +109,11 @@ func (n *node) handshake(to *node, began instant) {
 	}
 }
 
-// full reports whether the node has as many links as it may have: its link manager
-// takes no more.
-func (n *node) full() bool { return len(n.links) >= n.w.Budget }
+// admits reports whether the node has room for a link that another one dials, as its
+// link manager does.
+func (n *node) admits(from *node) bool {
+	return overlay.Admits(n.id, from.id, n.m.View(), len(n.links), n.w.Budget)
+}
 
 func (n *node) dialFailed(to *node) {
 	delete(n.dials, to)
