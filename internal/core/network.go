@@ -172,10 +172,12 @@ func (c *Core) Refuse(now time.Time, name wire.Name, node ring.ID, out *Output) 
 	c.collect(now, out)
 }
 
-// Want asks for a link to a node that messages are for.
-func (c *Core) Want(now time.Time, id ring.ID, out *Output) {
-	c.overlay.Want(now, id, &c.ring)
+// Want asks for a link to a node that messages are for. It reports whether there is
+// one, or it is being dialled.
+func (c *Core) Want(now time.Time, id ring.ID, out *Output) bool {
+	ok := c.overlay.Want(now, id, &c.ring)
 	c.collect(now, out)
+	return ok
 }
 
 // Send sends a message to a node, over the link to it or through others.

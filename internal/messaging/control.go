@@ -93,7 +93,9 @@ func (l *Loop) obey(now time.Time) {
 		c.Refuse(now, n.Name, n.Node, out)
 	}
 	for _, id := range a.Wanted {
-		c.Want(now, id, out)
+		if !c.Want(now, id, out) {
+			l.Plane.Unlinked(now, id)
+		}
 	}
 	for _, m := range a.Messages {
 		c.Send(m.To, m.Msg, out)

@@ -90,6 +90,14 @@ func (p *Plane) heed(now time.Time, asks *Asks) {
 	}
 }
 
+// Unlinked says that no link to a peer comes about for now, so that nothing need wait
+// for it. Loop.
+func (p *Plane) Unlinked(now time.Time, id ring.ID) {
+	if peer := p.peer(id); peer != nil && peer.detour.on && !peer.detour.roam.IsZero() {
+		peer.detour.roam = now
+	}
+}
+
 // stray begins to look after a peer that there is no link to. Loop.
 func (p *Plane) stray(now time.Time, peer *Peer) {
 	d := &peer.detour

@@ -23,7 +23,9 @@ func (p *Plane) sweepPeers(now time.Time, asks *Asks) {
 		peer.forget(now)
 		if peer.used.Swap(false) {
 			peer.rest = time.Time{}
-			asks.Wanted = append(asks.Wanted, peer.ID) // its link is not idle
+			if peer.linked() != nil {
+				asks.Wanted = append(asks.Wanted, peer.ID) // its link is not idle
+			}
 			continue
 		}
 		if peer.rest.IsZero() {

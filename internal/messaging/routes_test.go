@@ -3,6 +3,7 @@ package messaging
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -235,6 +236,36 @@ func TestStreamIsRoutedWhenTheLinkDoesNotCome(t *testing.T) {
 	a.expect(m, event("five"), event("six"))
 	if n := b.plane.Drops.Gaps.Load(); n > 0 {
 		t.Errorf("%d messages were declared lost", n)
+	}
+}
+
+// Where no link is to come, there is nothing to wait for.
+func TestStreamIsRoutedAtOnceWhenNoLinkIsToCome(t *testing.T) {
+	net, a, b := around(t, 3)
+	c, m := a.client(), b.member(core.Topic, "news")
+	for _, s := range []string{"one", "two"} {
+		c.Publish(net.now, &a.b, []byte("news"), []byte(s))
+		net.run()
+		a.plane.Unlinked(net.now, b.id)
+		net.pass(time.Millisecond)
+		a.expect(m, delivery{what: "event", body: "news:" + s})
+		net.pass(4 * roamReview) // nothing is for it any more
+	}
+}
+
+// What came by a router is no reason to dial its publisher, who has links to as many as it
+// can, or dials itself.
+func TestReceiversOfWhatIsRoutedDoNotDial(t *testing.T) {
+	net, a, b := around(t, 3)
+	c, m := a.client(), b.member(core.Topic, "news")
+	c.Publish(net.now, &a.b, []byte("news"), []byte("one"))
+	net.run()
+	net.pass(2 * roamAfter)
+	a.expect(m, delivery{what: "event", body: "news:one"})
+	var asks Asks
+	b.plane.Advance(net.now.Add(interestIdle), &b.b, &asks)
+	if slices.Contains(asks.Wanted, a.id) {
+		t.Error("who received something dials the publisher")
 	}
 }
 
