@@ -7,8 +7,12 @@ import (
 	"time"
 
 	"github.com/project-iris/iris/internal/queue"
+	"github.com/project-iris/iris/internal/ring"
 	"github.com/project-iris/iris/internal/wire"
 )
+
+// messageCost is what a message counts for beside its body when links may fill up.
+const messageCost = 32
 
 // publication is the cell of what is sent to everybody: the events of a topic,
 // the broadcasts of a cluster. Its lock covers the appends to all targets, so all
@@ -25,7 +29,7 @@ type publication struct {
 
 	mu      sync.Mutex
 	targets []*Conn     // members of this node
-	nodes   []*target   // other nodes with members
+	nodes   []*target   // other nodes with members, by id
 	closed  atomic.Bool // set under mu: what is published goes to another cell of the name
 
 	// The stream of what programs of this node publish (docs/messaging.md,
@@ -36,10 +40,12 @@ type publication struct {
 	dirty     bool   // the loop knows that there is something to check
 	unchecked int    // octets since the check that left last
 	kept      replay
-	frame     wire.Frame // these two are for sending, under mu
-	head      [32]byte
-	since     int    // octets since it was last seen whether links are filling up
-	owed      uint64 // from here on, links that are full but move are still to get all
+	frame     wire.Frame // these are for sending, under mu
+	head      [wire.PublishHeadSize + wire.MostOthers*ring.Size]byte
+	run       []*target // those that a message is handed to over one link
+	via       *Peer     // to whom
+	since     int       // octets since it was last seen whether links are filling up
+	owed      uint64    // from here on, links that are full but move are still to get all
 }
 
 // A target is another node that takes part in a publication.
@@ -91,15 +97,18 @@ func (p *publication) spread(now time.Time, b *queue.Batch, plane *Plane, topic,
 	p.owed = n + 1
 	b.Octets += len(body) * len(p.nodes)
 	look := false
-	if p.since += len(body) + len(p.head); p.since >= crowdLook {
+	if p.since += len(body) + messageCost; p.since >= crowdLook {
 		p.since, look = 0, true
 	}
 	for _, t := range p.nodes {
 		if !t.known || t.due != n {
 			p.mendTarget(b, t) // there may be room by now
-		} else if p.send(b, t, n, 0, load) {
-			t.due = n + 1
+		} else {
+			p.gather(b, t, n, load)
 		}
+	}
+	p.sendRun(b, n, load)
+	for _, t := range p.nodes {
 		if (look || t.due <= n) && t.peer.Crowded(now) {
 			b.AddCrowd(t.peer)
 			p.owed = min(p.owed, t.due)
@@ -140,6 +149,72 @@ func (p *publication) send(b *queue.Batch, t *target, n uint64, flags wire.Flags
 	return t.peer.took(w, err)
 }
 
+// gather adds a target to those that number n is handed to over one link, and sends it
+// to those before if that is another one. As targets are in the order of their ids, and
+// the router to each is who is closest, one's own is among those it hands on to.
+func (p *publication) gather(b *queue.Batch, t *target, n uint64, load queue.Payload) {
+	via := t.peer.streamVia()
+	if via != p.via || len(p.run) == wire.MostOthers || len(load.Data) > wire.MaxBody-len(p.head) {
+		p.sendRun(b, n, load)
+	}
+	if via != nil {
+		p.via, p.run = via, append(p.run, t)
+	}
+}
+
+// sendRun sends number n to those that were gathered.
+func (p *publication) sendRun(b *queue.Batch, n uint64, load queue.Payload) {
+	sent := false
+	switch len(p.run) {
+	case 0:
+	case 1:
+		sent = p.send(b, p.run[0], n, 0, load)
+	default:
+		sent = p.sendTogether(b, n, load)
+	}
+	if sent {
+		for _, t := range p.run {
+			t.due = n + 1
+		}
+	}
+	clear(p.run)
+	p.run, p.via = p.run[:0], nil
+}
+
+// sendTogether sends number n to several in one frame.
+func (p *publication) sendTogether(b *queue.Batch, n uint64, load queue.Payload) bool {
+	l := p.via.linked()
+	if l == nil {
+		return false
+	}
+	h := wire.PublishHead{Pass: true, Number: n}
+	for _, t := range p.run {
+		if t.peer == p.via {
+			h.Pass = false
+		} else {
+			h.Others++
+		}
+	}
+	head := h.AppendBody(p.head[:0])
+	for _, t := range p.run {
+		if t.peer != p.via {
+			head = t.peer.ID.Append(head)
+		}
+	}
+	p.frame = wire.Frame{Type: wire.TypePublish, Flags: wire.Named, Name: p.key}
+	_, err := l.Send(b, wire.Publications, &p.frame, head, load)
+	for _, t := range p.run {
+		t.peer.use()
+		w := way{l, t.peer != p.via}
+		if w.routed && err == nil {
+			t.peer.plane.Hops.Sent.Add(1)
+			t.peer.strayed()
+		}
+		t.peer.took(w, err)
+	}
+	return err == nil
+}
+
 // say sends a frame without payload.
 func (p *publication) say(b *queue.Batch, t *target, typ wire.Type, flags wire.Flags, body []byte) bool {
 	w := t.peer.streamWay()
@@ -151,16 +226,27 @@ func (p *publication) say(b *queue.Batch, t *target, typ wire.Type, flags wire.F
 	return t.peer.took(w, err)
 }
 
-// streamWay returns the way for messages of streams: they wait a while for the link.
-func (p *Peer) streamWay() way {
-	if l := p.linked(); l != nil {
-		return way{link: l}
+// streamVia returns to whom messages of streams to the peer are handed: the peer or a
+// router; nil: to nobody, as they wait a while for the link.
+func (p *Peer) streamVia() *Peer {
+	if p.linked() != nil {
+		return p
 	}
 	p.need()
 	if !p.roams.Load() {
-		return way{}
+		return nil
 	}
-	return p.way(0)
+	return p.plane.routes.Load().first(p.ID, 0)
+}
+
+// streamWay returns the way there.
+func (p *Peer) streamWay() way {
+	if via := p.streamVia(); via != nil {
+		if l := via.linked(); l != nil {
+			return way{l, via != p}
+		}
+	}
+	return way{}
 }
 
 // took reports whether the link took a message. One that is full says when it has
@@ -180,7 +266,8 @@ func (p *publication) joinNode(b *queue.Batch, peer *Peer) {
 		start := min(max(p.confirmed, p.kept.first), p.next)
 		peer.plane.Drops.Overrun.Add(start - min(p.confirmed, start)) // more than is kept since the last check
 		t := &target{peer: peer, start: start, due: start}
-		p.nodes = append(p.nodes, t)
+		at, _ := p.place(peer)
+		p.nodes = slices.Insert(p.nodes, at, t)
 		p.mendTarget(b, t)
 	}
 }
@@ -193,12 +280,14 @@ func (p *publication) leaveNode(peer *Peer) {
 }
 
 func (p *publication) target(peer *Peer) *target {
-	for _, t := range p.nodes {
-		if t.peer == peer {
-			return t
-		}
+	if at, ok := p.place(peer); ok {
+		return p.nodes[at]
 	}
 	return nil
+}
+
+func (p *publication) place(peer *Peer) (at int, ok bool) {
+	return slices.BinarySearchFunc(p.nodes, peer.ID, func(t *target, id ring.ID) int { return t.peer.ID.Compare(id) })
 }
 
 // mend sends a node what it was not sent, now that it may go through. With lost

@@ -1,11 +1,13 @@
 package messaging
 
 import (
+	"errors"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/project-iris/iris/internal/queue"
+	"github.com/project-iris/iris/internal/ring"
 	"github.com/project-iris/iris/internal/wire"
 )
 
@@ -68,6 +70,9 @@ func (p *Peer) publish(now time.Time, b *queue.Batch, f *wire.Frame) error {
 	if err != nil {
 		return err
 	}
+	if h.Pass || h.Others > 0 {
+		return p.handOn(now, b, f, h)
+	}
 	s := &p.streams
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -97,6 +102,34 @@ func (p *Peer) publish(now time.Time, b *queue.Batch, f *wire.Frame) error {
 		p.holdBack(now, b, st, heldBack{from: h.Number, to: h.Number, body: append([]byte(nil), body...)})
 	}
 	return nil
+}
+
+// handOn takes a PUBLISH that is for others too: each of them gets a frame that is as if
+// the peer had sent it by this router. It is made where the last id was.
+func (p *Peer) handOn(now time.Time, b *queue.Batch, f *wire.Frame, h wire.PublishHead) (err error) {
+	if f.Flags&wire.Routed != 0 {
+		return errors.New("a PUBLISH that was routed is for others")
+	}
+	var others [wire.MostOthers]ring.ID
+	for i := range h.Others {
+		others[i] = ring.FromBytes(f.Body[wire.PublishHeadSize+i*ring.Size:])
+	}
+	f.Body = f.Body[h.Others*ring.Size:]
+	wire.PublishHead{Number: h.Number}.AppendBody(f.Body[:0])
+	if !h.Pass {
+		err = p.publish(now, b, f)
+	}
+	f.Flags |= wire.Routed
+	f.Origin = p.ID
+	for _, id := range others[:h.Others] {
+		if id == p.plane.Self || id == p.ID {
+			p.plane.Hops.Forged.Add(1)
+			continue
+		}
+		f.Hops, f.Target = wire.MaxHops, id
+		p.plane.forward(b, p, f)
+	}
+	return err
 }
 
 // gap takes a GAP.

@@ -23,7 +23,7 @@ var hot = []struct {
 		func(b []byte) []byte { return appendHot(b, &dataFrames[5].f, Cancel{1}) }},
 	{"Publish", octets(dataFrames[6].head + dataFrames[6].body + "6869"),
 		func(b []byte) error { _, _, err := ParsePublishHead(b); return err },
-		func(b []byte) []byte { return appendHot(b, &dataFrames[6].f, PublishHead{0, 1}) }},
+		func(b []byte) []byte { return appendHot(b, &dataFrames[6].f, PublishHead{Number: 1}) }},
 	{"Gap", octets(dataFrames[8].head + dataFrames[8].body),
 		func(b []byte) error { _, err := ParseGap(b); return err },
 		func(b []byte) []byte { return appendHot(b, &dataFrames[8].f, Gap{0, 1, 2, 3}) }},

@@ -1,29 +1,49 @@
 package wire
 
-import "fmt"
+import (
+	"fmt"
 
-// A PublishHead precedes an event or broadcast in a PUBLISH. The frame has
-// Named.
+	"github.com/project-iris/iris/internal/ring"
+)
+
+// PublishHeadSize is how many octets of a PUBLISH precede the ids and the payload.
+const PublishHeadSize = 16
+
+// MostOthers is for how many nodes a PUBLISH may be besides the receiver.
+const MostOthers = 12
+
+// A PublishHead precedes an event or broadcast in a PUBLISH. The frame has Named. The
+// ids of nodes that the receiver is to hand it on to are between the two; a frame that
+// was itself routed has none.
 //
 //	handle uint32    0
-//	group  uint32
+//	pass   uint16    1: it is not for the receiver itself
+//	others uint16    ids that follow, MostOthers at most
 //	number uint64
 type PublishHead struct {
-	Group  uint32 // 0: for you alone
+	Pass   bool
+	Others int
 	Number uint64
 }
 
 // AppendBody appends the layout above.
 func (h PublishHead) AppendBody(b []byte) []byte {
-	return appendUint64(appendUint32(appendUint32(b, 0), h.Group), h.Number)
+	pass := uint16(0)
+	if h.Pass {
+		pass = 1
+	}
+	return appendUint64(appendUint16(appendUint16(appendUint32(b, 0), pass), uint16(h.Others)), h.Number)
 }
 
 // ParsePublishHead reads the start of the body of a PUBLISH. The rest is part of
-// body.
+// body: ids, if there are any, of 16 octets each, and the payload.
 func ParsePublishHead(body []byte) (h PublishHead, rest []byte, err error) {
 	p := parser{b: body}
 	p.handle()
-	h = PublishHead{p.uint32(), p.uint64()}
+	h = PublishHead{p.uint16()&1 != 0, int(p.uint16()), p.uint64()}
+	if p.err == nil && (h.Others > MostOthers || h.Others*ring.Size > len(p.b)) {
+		p.fail(fmt.Errorf("for %d others, of %d octets", h.Others, len(p.b)))
+	}
 	return h, p.b, p.failed(TypePublish)
 }
 
