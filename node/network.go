@@ -403,8 +403,8 @@ func (w *network) askBack(peer ring.ID, id [16]byte) {
 }
 
 const (
-	withdrawLimit = time.Second           // until everybody knows that this node has no members
-	drainPause    = 10 * time.Millisecond // between two looks at what is still open
+	drainPause = 10 * time.Millisecond // between two looks at what is still open
+	drainQuiet = 3                     // looks for which nobody has asked for anything any more
 )
 
 // drain takes this node out of the network step by step: nobody sends it anything
@@ -415,8 +415,17 @@ func (w *network) drain() {
 		n.plane.Drain()
 		n.loop.Core.Leave(now, &n.loop.Out)
 	})
-	w.until(withdrawLimit, func() bool { return n.loop.Core.Withdrawn() })
-	w.until(n.config.Drain, func() bool { return n.plane.Open() == 0 })
+	w.until(max(time.Second, n.config.Drain/2), func() bool { return n.loop.Core.Withdrawn() })
+	// Who has not heard of it yet is refused, and asks another node. What is on its way
+	// when the links end would be lost.
+	quiet, refused := 0, n.plane.Drops.Refused.Load()
+	w.until(n.config.Drain, func() bool {
+		quiet++
+		if now := n.plane.Drops.Refused.Load(); n.plane.Open() > 0 || now != refused {
+			quiet, refused = 0, now
+		}
+		return quiet == drainQuiet
+	})
 }
 
 // until asks the loop until it says yes, for so long.
