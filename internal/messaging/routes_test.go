@@ -239,6 +239,31 @@ func TestStreamIsRoutedWhenTheLinkDoesNotCome(t *testing.T) {
 	}
 }
 
+// What was lost with the link, and then the word about it by a router, is missed all the
+// same.
+func TestWhatALinkTookWithItIsToldMoreThanOnce(t *testing.T) {
+	net := newNetwork(t, 3)
+	a, b := net.nodes[0], net.nodes[1]
+	c, m := a.client(), b.member(core.Topic, "news")
+	c.Publish(net.now, &a.b, []byte("news"), []byte("one"))
+	net.run()
+	a.expect(m, delivery{what: "event", body: "news:one"})
+	c.Publish(net.now, &a.b, []byte("news"), []byte("two"))
+	net.settle()
+	a.links[b].write(1)
+	net.cut(a, b)
+	net.pass(roamAfter - time.Millisecond)
+	net.now = net.now.Add(time.Millisecond)
+	a.plane.Advance(net.now, &a.b, &Asks{})
+	via := a.links[net.nodes[2]]
+	if len(via.queued) == 0 {
+		t.Fatal("nothing is routed")
+	}
+	via.queued = nil
+	net.pass(5 * time.Second)
+	a.expect(m, delivery{what: "event", body: "news:two"})
+}
+
 // Where no link is to come, there is nothing to wait for.
 func TestStreamIsRoutedAtOnceWhenNoLinkIsToCome(t *testing.T) {
 	net, a, b := around(t, 3)
