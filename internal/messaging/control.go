@@ -1,12 +1,15 @@
 package messaging
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/project-iris/iris/internal/core"
 	"github.com/project-iris/iris/internal/directory"
 	"github.com/project-iris/iris/internal/overlay"
 	"github.com/project-iris/iris/internal/queue"
+	"github.com/project-iris/iris/internal/ring"
 	"github.com/project-iris/iris/internal/wire"
 )
 
@@ -92,6 +95,7 @@ func (l *Loop) obey(now time.Time) {
 	for _, n := range a.Unwanted {
 		c.Refuse(now, n.Name, n.Node, out)
 	}
+	scatter(a.Wanted)
 	for _, id := range a.Wanted {
 		if !c.Want(now, id, out) {
 			l.Plane.Unlinked(now, id)
@@ -104,6 +108,12 @@ func (l *Loop) obey(now time.Time) {
 		c.Unwatch(n)
 	}
 	a.Reset()
+}
+
+// scatter puts ids in an order in which the first lie all around the ring: where there is
+// not room for all, those that get links are the routers to the others.
+func scatter(ids []ring.ID) {
+	slices.SortFunc(ids, func(a, b ring.ID) int { return cmp.Or(cmp.Compare(a.Lo, b.Lo), a.Compare(b)) })
 }
 
 // Data takes what came for the data plane over control connections: questions for

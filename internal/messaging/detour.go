@@ -160,7 +160,7 @@ func (p *Plane) lookAtDetours(now time.Time, b *queue.Batch, asks *Asks) {
 		}
 		if pass(&d.roam, now) {
 			peer.roams.Store(true)
-			if p.mend(b, peer, true); d.digest.IsZero() { // what is said of it may be lost too
+			if p.mend(b, peer, true) && d.digest.IsZero() { // the word about it may be lost too
 				d.digest, d.told = now.Add(tails[0]), 0
 			}
 		}

@@ -446,13 +446,15 @@ func (p *Plane) Nack(b *queue.Batch, from ring.ID, m wire.Nack) {
 func (p *Peer) Room() { p.plane.post(note{roomy: p}) }
 
 // mend sends a peer what it was not sent of the streams it takes part in. With lost
-// set a link was lost, with what was written to it. Loop.
-func (p *Plane) mend(b *queue.Batch, peer *Peer, lost bool) {
+// set a link was lost, with what was written to it. It reports whether the peer may miss
+// something. Loop.
+func (p *Plane) mend(b *queue.Batch, peer *Peer, lost bool) (any bool) {
 	for _, key := range p.with(peer) {
 		if pub := p.cell(key).pub; pub != nil {
-			pub.mend(b, peer, lost)
+			any = pub.mend(b, peer, lost) || any
 		}
 	}
+	return any
 }
 
 // reach has the clusters that the peer has members of know that the link to it has

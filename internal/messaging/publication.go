@@ -291,13 +291,14 @@ func (p *publication) place(peer *Peer) (at int, ok bool) {
 }
 
 // mend sends a node what it was not sent, now that it may go through. With lost
-// set, a link was lost with what was written to it: the node says what it misses.
-func (p *publication) mend(b *queue.Batch, peer *Peer, lost bool) {
+// set, a link was lost with what was written to it: the node says what it misses. It
+// reports whether there may be something.
+func (p *publication) mend(b *queue.Batch, peer *Peer, lost bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t := p.target(peer)
 	if t == nil || !p.mendTarget(b, t) {
-		return
+		return t != nil
 	}
 	if p.owed < p.next { // it was kept for somebody, who may have it now
 		p.owed = p.next
@@ -307,9 +308,10 @@ func (p *publication) mend(b *queue.Batch, peer *Peer, lost bool) {
 		p.kept.trim(p.next-1, p.owed)
 	}
 	if !lost || p.next == t.start {
-		return
+		return false
 	}
 	p.say(b, t, wire.TypeDigest, 0, wire.Digest{Last: p.next - 1}.AppendBody(p.head[:0]))
+	return true
 }
 
 func (p *publication) mendTarget(b *queue.Batch, t *target) bool {

@@ -264,6 +264,19 @@ func TestWhatALinkTookWithItIsToldMoreThanOnce(t *testing.T) {
 	a.expect(m, delivery{what: "event", body: "news:two"})
 }
 
+func TestNoLinkIsAskedForWhereNothingIsMissed(t *testing.T) {
+	net, a, b := around(t, 3)
+	a.member(core.Topic, "news") // of which b publishes nothing
+	for range 20 {
+		var asks Asks
+		net.now = net.now.Add(500 * time.Millisecond)
+		a.plane.Advance(net.now, &a.b, &asks)
+		if slices.Contains(asks.Wanted, b.id) {
+			t.Fatal("a link is asked for")
+		}
+	}
+}
+
 // Where no link is to come, there is nothing to wait for.
 func TestStreamIsRoutedAtOnceWhenNoLinkIsToCome(t *testing.T) {
 	net, a, b := around(t, 3)

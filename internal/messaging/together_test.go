@@ -2,6 +2,8 @@ package messaging
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -107,6 +109,24 @@ func TestRouterThatIsFullGetsItLater(t *testing.T) {
 	net.pass(time.Second)
 	a.expect(members[1], third)
 	a.expect(members[2], third)
+}
+
+// Where not all can be linked, those that are lie around the whole ring.
+func TestTheFirstLinksAreSpread(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	ids := make([]ring.ID, 1000)
+	for i := range ids {
+		ids[i] = ring.ID{Hi: r.Uint64(), Lo: r.Uint64()}
+	}
+	slices.SortFunc(ids, ring.ID.Compare)
+	scatter(ids)
+	var in [16]int
+	for _, id := range ids[:200] {
+		in[id.Hi>>60]++
+	}
+	if least := slices.Min(in[:]); least < 4 {
+		t.Errorf("of 200 links in each sixteenth of the ring: %v", in)
+	}
 }
 
 func TestOnlyAPublisherHasItHandedOn(t *testing.T) {

@@ -19,6 +19,9 @@ func TestFewerLinksThanMembers(t *testing.T) {
 	if share := r.Figure("delivered"); share < 0.99999 {
 		t.Errorf("%v of the messages arrive", share)
 	}
+	if copies := r.Figure("copies"); copies > 1.05 {
+		t.Errorf("%v copies a delivery", copies)
+	}
 	if p99 := r.Figure("delivery p99"); p99 > 0.01 {
 		t.Errorf("p99 of %v s", p99)
 	}
