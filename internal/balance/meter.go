@@ -36,14 +36,12 @@ func (m *Mean) add(d time.Duration) {
 	m.Time = max(m.Time+(d-m.Time)/time.Duration(m.Of), 1)
 }
 
-// Speed returns how many requests the node works on at a time, and how long that
-// takes; 0 as long as it has not answered any.
-func (m Meter) Speed() (workers int, handler time.Duration) {
-	if m.Each.Of == 0 {
-		return 0, 0
-	}
-	w := max(1, (m.Alone.Time+m.Each.Time/2)/m.Each.Time)
-	return int(w), m.Each.Time * w
+// queues reports whether requests have been seen to wait for their turn.
+func (m *Meter) queues() bool { return m.Alone.Of > 0 && 2*m.Took.Time >= 3*m.Alone.Time }
+
+// workers returns how many requests the node works on at a time, if they wait.
+func (m *Meter) workers() int {
+	return int(max(1, (m.Alone.Time+m.Each.Time/2)/m.Each.Time))
 }
 
 // patience is how many times as many requests as it works on at a time a member node
@@ -56,10 +54,10 @@ const patience = 3
 // that are in hand; 0 as long as none has been seen to wait. For one that may be turned
 // down rather than wait, long reports whether it should be: others are likely to be
 // done sooner.
-func (m Meter) Wait(inFlight int) (wait time.Duration, long bool) {
-	workers, _ := m.Speed()
-	if m.Alone.Of == 0 || m.Took.Time < 2*m.Alone.Time || inFlight < workers {
-		return 0, false // all are worked on at once
+func (m *Meter) Wait(inFlight int) (wait time.Duration, long bool) {
+	if !m.queues() || inFlight < m.workers() {
+		return 0, false
 	}
-	return m.Each.Time * time.Duration(inFlight-workers+1), inFlight >= patience*workers
+	w := m.workers()
+	return m.Each.Time * time.Duration(inFlight-w+1), inFlight >= patience*w
 }

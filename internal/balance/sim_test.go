@@ -21,6 +21,8 @@ type experiment struct {
 	noisy            bool
 	service          func(r *rand.Rand) float64 // with a mean of 1
 	local            bool                       // each source is a member, too
+	alike            bool                       // members have one worker each
+	atOnce           bool                       // members work on all they have at once
 	oracle           bool                       // knows what is in flight everywhere
 	seed             uint64
 }
@@ -117,6 +119,9 @@ func (e experiment) run() results {
 	workers := 0
 	for i := range e.members {
 		n := []int{1, 2, 4}[i%3]
+		if e.alike {
+			n = 1
+		}
 		s.stations = append(s.stations, &station{workers: n, slower: 1})
 		workers += n
 	}
@@ -182,10 +187,10 @@ func (s *simulation) send(j job) {
 			return
 		}
 		here := st.here
-		workers, mean := st.meter.Speed()
+		mean := st.meter.Took.Time
 		s.after(way, func() {
 			st.inFlight--
-			m.Signal(s.clock(), here, workers, mean)
+			m.Signal(s.clock(), here, 2, mean)
 			j.turned = append(j.turned, m)
 			s.send(j)
 		})
@@ -216,7 +221,7 @@ func (s *simulation) arrived(i int, j job) {
 	st := s.stations[i]
 	st.here++
 	j.came, j.alone = s.now, st.here == 1
-	if st.running == st.workers {
+	if st.running == st.workers && !s.atOnce {
 		st.waiting = append(st.waiting, j)
 		return
 	}
@@ -240,12 +245,12 @@ func (s *simulation) serve(i int, j job) {
 		}
 		// The signal is of now, and arrives with the answer.
 		here := st.here
-		workers, mean := st.meter.Speed()
+		mean := st.meter.Took.Time
 		s.after(s.rtt(j.source, i)/2, func() {
 			st.inFlight--
 			m := s.handles[j.source][i]
 			m.Succeeded()
-			m.Signal(s.clock(), here, workers, mean)
+			m.Signal(s.clock(), here, 2, mean)
 			if j.sent >= warm {
 				s.took = append(s.took, s.now-j.sent)
 			}
@@ -296,6 +301,19 @@ func TestChoicesComeCloseToKnowingEverything(t *testing.T) {
 			}
 			if got.uneven > 1.2 {
 				t.Errorf("%s, seed %d: the busiest member is used %.2f times the mean, want at most 1.2", v.what, v.e.seed, got.uneven)
+			}
+		}
+	}
+}
+
+// Who has much in hand and shows that it works on all of it at once is not given more for
+// that than who has little to show.
+func TestMembersThatDoEverythingAtOnceAreUsedAlike(t *testing.T) {
+	for _, service := range []func(r *rand.Rand) float64{exponential, lognormal, func(*rand.Rand) float64 { return 1 }} {
+		for seed := range uint64(3) {
+			e := experiment{members: 3, sources: 3, local: true, atOnce: true, alike: true, load: 8, service: service, seed: seed}
+			if got := e.run(); got.uneven > 1.2 {
+				t.Errorf("seed %d: the busiest member is used %.2f times the mean: %v", seed, got.uneven, got)
 			}
 		}
 	}

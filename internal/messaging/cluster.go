@@ -314,8 +314,7 @@ func (cl *cluster) served(now time.Time, p *Plane, d time.Duration, alone bool) 
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	if cl.own != nil {
-		workers, handler := cl.meter.is().Speed()
-		cl.own.Signal(now, int(cl.load.Load()), workers, handler)
+		cl.own.Signal(now, int(cl.load.Load()), p.workers, cl.meter.is().Took.Time)
 	}
 }
 
@@ -332,26 +331,24 @@ func (cl *cluster) hopeless(left uint64) bool {
 	if n < leastQueue {
 		return false
 	}
-	wait, _ := cl.meter.is().Wait(n)
+	is := cl.meter.is()
+	wait, _ := is.Wait(n)
 	return uint64(wait) > left*uint64(time.Millisecond)/2
 }
 
 // turnsDown reports whether a request that may be turned down is: it would wait, for
 // much longer than it takes to ask another node.
 func (cl *cluster) turnsDown(rtt time.Duration) bool {
-	wait, long := cl.meter.is().Wait(int(cl.load.Load()))
+	is := cl.meter.is()
+	wait, long := is.Wait(int(cl.load.Load()))
 	return long && wait > max(4*rtt, time.Millisecond)
 }
 
 // says returns what this node says of its load to others.
 func (cl *cluster) says(plane *Plane) wire.Load {
-	workers, handler := cl.meter.is().Speed()
-	if workers == 0 {
-		workers = plane.workers
-	}
 	return wire.Load{
 		InFlight: uint16(min(max(cl.load.Load(), 0), 1<<16-1)),
-		Workers:  uint16(min(workers, 1<<16-1)),
-		Handler:  wire.PackHandler(handler),
+		Workers:  uint16(min(plane.workers, 1<<16-1)),
+		Handler:  wire.PackHandler(cl.meter.is().Took.Time),
 	}
 }
