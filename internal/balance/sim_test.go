@@ -60,6 +60,8 @@ type station struct {
 	waiting  []job
 	busy     time.Duration
 	meter    Meter
+	number   uint64   // of the next that arrives
+	hand     []uint64 // of those here, in order
 	answered time.Duration
 }
 
@@ -69,8 +71,9 @@ type job struct {
 	work   time.Duration
 	turned []*Member[int] // it down
 
-	came  time.Duration
-	alone bool
+	came   time.Duration
+	alone  bool
+	number uint64
 }
 
 type event struct {
@@ -187,10 +190,10 @@ func (s *simulation) send(j job) {
 			return
 		}
 		here := st.here
-		mean := st.meter.Took.Time
+		workers, mean := st.meter.Speed(2)
 		s.after(way, func() {
 			st.inFlight--
-			m.Signal(s.clock(), here, 2, mean)
+			m.Signal(s.clock(), here, workers, mean)
 			j.turned = append(j.turned, m)
 			s.send(j)
 		})
@@ -220,7 +223,9 @@ func (s *simulation) choose(source int, not []*Member[int]) int {
 func (s *simulation) arrived(i int, j job) {
 	st := s.stations[i]
 	st.here++
-	j.came, j.alone = s.now, st.here == 1
+	j.came, j.alone, j.number = s.now, st.here == 1, st.number
+	st.hand = append(st.hand, st.number)
+	st.number++
 	if st.running == st.workers && !s.atOnce {
 		st.waiting = append(st.waiting, j)
 		return
@@ -234,7 +239,9 @@ func (s *simulation) serve(i int, j job) {
 	d := time.Duration(float64(j.work) * st.slower)
 	s.after(d, func() {
 		st.busy += d
-		st.meter.Answered(s.now-j.came, j.alone, 1, s.now-st.answered)
+		st.meter.Answered(s.now-j.came, j.alone, InTurn(j.number-st.hand[0], st.number-st.hand[0]), 1, s.now-st.answered)
+		place := slices.Index(st.hand, j.number)
+		st.hand = slices.Delete(st.hand, place, place+1)
 		st.answered = s.now
 		st.running--
 		st.here--
@@ -245,12 +252,12 @@ func (s *simulation) serve(i int, j job) {
 		}
 		// The signal is of now, and arrives with the answer.
 		here := st.here
-		mean := st.meter.Took.Time
+		workers, mean := st.meter.Speed(2)
 		s.after(s.rtt(j.source, i)/2, func() {
 			st.inFlight--
 			m := s.handles[j.source][i]
 			m.Succeeded()
-			m.Signal(s.clock(), here, 2, mean)
+			m.Signal(s.clock(), here, workers, mean)
 			if j.sent >= warm {
 				s.took = append(s.took, s.now-j.sent)
 			}

@@ -304,17 +304,19 @@ func (cl *cluster) member(refused *Conn) *Conn {
 	return best
 }
 
-// served notes that a member answered a request that took so long; alone says that it
-// had nothing else to do when it was handed that.
-func (cl *cluster) served(now time.Time, p *Plane, d time.Duration, alone bool) {
-	cl.meter.answered(p.nanos(now), d, alone)
+// served notes that a member answered a request that it was handed; see balance.Meter.
+func (cl *cluster) served(now time.Time, p *Plane, g *grant, inTurn bool) {
+	at := p.nanos(now)
+	cl.meter.answered(at, time.Duration(at-g.at), g.alone, inTurn)
 	if !cl.mixed.Load() {
 		return
 	}
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	if cl.own != nil {
-		cl.own.Signal(now, int(cl.load.Load()), p.workers, cl.meter.is().Took.Time)
+		is := cl.meter.is()
+		workers, handler := is.Speed(p.workers)
+		cl.own.Signal(now, int(cl.load.Load()), workers, handler)
 	}
 }
 
@@ -333,7 +335,7 @@ func (cl *cluster) hopeless(left uint64) bool {
 	}
 	is := cl.meter.is()
 	wait, _ := is.Wait(n)
-	return uint64(wait) > left*uint64(time.Millisecond)/2
+	return is.Sure() && uint64(wait) > left*uint64(time.Millisecond)/2
 }
 
 // turnsDown reports whether a request that may be turned down is: it would wait, for
@@ -346,9 +348,11 @@ func (cl *cluster) turnsDown(rtt time.Duration) bool {
 
 // says returns what this node says of its load to others.
 func (cl *cluster) says(plane *Plane) wire.Load {
+	is := cl.meter.is()
+	workers, handler := is.Speed(plane.workers)
 	return wire.Load{
 		InFlight: uint16(min(max(cl.load.Load(), 0), 1<<16-1)),
-		Workers:  uint16(min(plane.workers, 1<<16-1)),
-		Handler:  wire.PackHandler(cl.meter.is().Took.Time),
+		Workers:  uint16(min(workers, 1<<16-1)),
+		Handler:  wire.PackHandler(handler),
 	}
 }

@@ -136,12 +136,12 @@ func (c *Conn) Build(now time.Time, b *queue.Batch, id uint64, cluster []byte, t
 // one answered before, is ignored (R30, R32, R56).
 func (c *Conn) Reply(now time.Time, b *queue.Batch, id uint64, fault bool, body []byte) {
 	c.Counts.Replies.Add(1)
-	g, ok := c.served.remove(request, id)
+	g, inTurn, ok := c.served.answer(id)
 	if !ok {
 		c.plane.Drops.LateReplies.Add(1)
 		return
 	}
-	c.home.served(now, c.plane, time.Duration(c.plane.nanos(now)-g.at), g.alone)
+	c.home.served(now, c.plane, &g, inTurn)
 	c.unload()
 	if g.origin != nil {
 		status := wire.ReplyOK

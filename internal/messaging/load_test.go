@@ -2,6 +2,8 @@ package messaging
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -207,21 +209,29 @@ func TestMemberThatIsAskedForTooMuchAnswersInTime(t *testing.T) {
 func TestMemberThatDoesEverythingAtOnceIsHandedEverything(t *testing.T) {
 	w := newWorld(t)
 	m, c := w.program("wait"), w.program("")
-	const round = 300
-	for r := range 5 {
-		for i := range round {
-			w.request(c, uint64(r*round+i), "wait", "", 1000)
+	r := rand.New(rand.NewPCG(1, 2))
+	next := uint64(0)
+	ask := func(n int) []delivery {
+		for range n {
+			w.request(c, next, "wait", "", 800)
+			next++
 		}
 		ds := m.read()
-		if len(ds) != round {
-			t.Fatalf("round %d: %d of %d requests were handed over", r, len(ds), round)
+		if len(ds) != n {
+			t.Fatalf("%d of %d requests were handed over", len(ds), n)
 		}
-		w.pass(900 * time.Millisecond)
-		for _, d := range ds {
-			w.reply(m, d.id, "")
-		}
-		if n := len(c.read()); n != round {
-			t.Fatalf("round %d: %d of %d were answered", r, n, round)
-		}
+		return ds
+	}
+	w.pass(time.Second)
+	for _, d := range ask(1) { // this one takes no time
+		w.pass(time.Millisecond)
+		w.reply(m, d.id, "")
+	}
+	open := ask(300)
+	for range 3000 { // each of these half a second, more or less
+		w.pass(500 * time.Millisecond / 300)
+		i := r.IntN(len(open))
+		w.reply(m, open[i].id, "")
+		open = append(slices.Delete(open, i, i+1), ask(1)...)
 	}
 }

@@ -14,12 +14,13 @@ type meter struct {
 	answers           atomic.Int64 // since the last sample
 	last              atomic.Int64 // when that was
 	each, took, alone mean
+	inTurn            mean
 }
 
 const meterRest = 20 * time.Microsecond
 
 // answered notes an answer given at now; see balance.Meter.
-func (m *meter) answered(now int64, took time.Duration, alone bool) {
+func (m *meter) answered(now int64, took time.Duration, alone, inTurn bool) {
 	n := m.answers.Add(1)
 	last := m.last.Load()
 	since := time.Duration(now - last)
@@ -28,15 +29,16 @@ func (m *meter) answered(now int64, took time.Duration, alone bool) {
 	}
 	m.answers.Add(-n)
 	is := m.is()
-	is.Answered(took, alone, n, since)
+	is.Answered(took, alone, inTurn, n, since)
 	m.each.store(is.Each)
 	m.took.store(is.Took)
 	m.alone.store(is.Alone)
+	m.inTurn.store(is.InTurn)
 }
 
 // is returns what is known.
 func (m *meter) is() balance.Meter {
-	return balance.Meter{Each: m.each.load(), Took: m.took.load(), Alone: m.alone.load()}
+	return balance.Meter{Each: m.each.load(), Took: m.took.load(), Alone: m.alone.load(), InTurn: m.inTurn.load()}
 }
 
 // mean is a balance.Mean: its Of in the upper octet.

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/project-iris/iris/internal/balance"
 	"github.com/project-iris/iris/internal/queue"
 	"github.com/project-iris/iris/internal/wheel"
 )
@@ -116,6 +117,17 @@ func (s *served) remove(k kind, id uint64) (grant, bool) {
 	return s.tables[k].remove(id)
 }
 
+// answer takes out the grant of a request that was answered, if it is there, and says
+// whether that was among those that came first.
+func (s *served) answer(id uint64) (g grant, inTurn, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := &s.tables[request]
+	first := t.oldest()
+	g, ok = t.remove(id)
+	return g, balance.InTurn(id-first, t.next-first), ok
+}
+
 // matching returns the ids of the requests that f picks.
 func (s *served) matching(f func(g *grant) bool) (ids []uint64) {
 	s.mu.Lock()
@@ -156,6 +168,7 @@ func (s *served) seal(budget *queue.Budget) []grant {
 // moves to a map, so a few slow answers do not make it large.
 type table struct {
 	next uint64
+	low  uint64 // no id below it is there
 	live int
 	ring []slot
 	old  map[uint64]grant
@@ -221,6 +234,16 @@ func (t *table) find(id uint64) (grant, bool) {
 	}
 	g, ok := t.old[id]
 	return g, ok
+}
+
+// oldest returns the lowest id that is there, or next.
+func (t *table) oldest() uint64 {
+	for ; t.low < t.next; t.low++ {
+		if _, ok := t.find(t.low); ok {
+			break
+		}
+	}
+	return t.low
 }
 
 // set replaces the grant of an id that is there.
