@@ -244,6 +244,9 @@ func (o *nodeFlags) config(cmd *cobra.Command, log *slog.Logger) (node.Config, e
 		c.State = filepath.Join(absolute(state), nodeDir(c.Network, c.Port))
 	}
 	if c.State == "" {
+		if o.discover != auto && slices.Contains(c.Discover, node.Cache) {
+			return c, usageError{fmt.Errorf("--discover %s keeps in a state directory where other nodes were, and there is none: give --state DIR, or leave out %s", o.discover, node.Cache)}
+		}
 		c.Discover = slices.DeleteFunc(slices.Clone(c.Discover), func(way string) bool { return way == node.Cache })
 	}
 	return c, nil
