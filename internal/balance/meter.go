@@ -16,12 +16,13 @@ type Meter struct {
 const every = time.Second
 
 // Answered takes up an answer: to a request that took so long, the last of so many
-// within the time since another was taken up. alone says that its member had nothing
+// within the time since another was taken up (0: it was counted among those before, as
+// happens where answers are at the same time). alone says that its member had nothing
 // else in hand when it came, inTurn that it was among those that came first of what the
 // member had in hand in the end.
 func (m *Meter) Answered(took time.Duration, alone, inTurn bool, answers int64, since time.Duration) {
 	// The node was busy all the time, or if that is less, while it worked on them.
-	m.Each.add(min(since/time.Duration(answers), took), smoothing)
+	m.Each.add(min(since/time.Duration(max(answers, 1)), took), smoothing)
 	m.Took.add(took, smoothing)
 	if alone {
 		m.Alone.add(took, smoothing)
@@ -50,7 +51,7 @@ func (m *Mean) add(d time.Duration, most int64) {
 // those that need not wait, and are answered in the order in which they came. Of a
 // program that works on all at once neither is true, but for chance.
 func (m *Meter) queues() bool {
-	return m.Alone.Of > 0 && 2*m.Took.Time >= 3*m.Alone.Time && 2*m.InTurn.Time > every
+	return m.Each.Of > 0 && m.Alone.Of > 0 && 2*m.Took.Time >= 3*m.Alone.Time && 2*m.InTurn.Time > every
 }
 
 // Sure reports whether requests wait beyond doubt.

@@ -21,13 +21,13 @@ const meterRest = 20 * time.Microsecond
 
 // answered notes an answer given at now; see balance.Meter.
 func (m *meter) answered(now int64, took time.Duration, alone, inTurn bool) {
-	n := m.answers.Add(1)
+	m.answers.Add(1)
 	last := m.last.Load()
 	since := time.Duration(now - last)
 	if since < meterRest || !m.last.CompareAndSwap(last, now) {
 		return
 	}
-	m.answers.Add(-n)
+	n := m.answers.Swap(0) // 0: who took the sample before was slow, and has this answer too
 	is := m.is()
 	is.Answered(took, alone, inTurn, n, since)
 	m.each.store(is.Each)
