@@ -193,3 +193,27 @@ func TestLateNoteOfAnAttemptChangesNothing(t *testing.T) {
 		w.rest(b, c)
 	})
 }
+
+// What a program had in hand when it ended is no load of its node any more.
+func TestProgramThatEndedIsNoLoad(t *testing.T) {
+	w := newWorld(t)
+	c, a, b := w.program(""), w.program("echo"), w.program("echo")
+	for i := range uint64(8) {
+		w.request(c, i, "echo", "", 1000)
+	}
+	w.build(c, 8, "echo", 1000)
+	a.read()
+	w.close(a)
+	open := uint16(0)
+	for _, d := range b.read() {
+		open++
+		if d.what == "request" {
+			w.reply(b, d.id, "")
+			open--
+		}
+	}
+	if n := w.plane.cluster([]byte("echo")).says(w.plane).InFlight; n != open {
+		t.Errorf("the node says that it has %d in hand, want %d", n, open)
+	}
+	w.rest(b, c)
+}

@@ -263,6 +263,7 @@ func (c *Conn) Close(now time.Time, b *queue.Batch) {
 	grants := c.served.seal(c.plane.Budget)
 	slices.SortFunc(grants, func(a, b grant) int { return cmp.Compare(a.pos, b.pos) })
 	for _, g := range grants {
+		c.unload() // it counts for its cluster's load, too
 		if g.limit != nil {
 			c.plane.Timers.Stop(&g.limit.timer)
 		}
@@ -328,6 +329,9 @@ func (c *Conn) end(b *queue.Batch, k kind, id uint64, out Outcome, body []byte) 
 // unload takes one off the load.
 func (c *Conn) unload() {
 	c.unpick()
+	if r := &c.home.refused; r.Load() && r.Swap(false) {
+		c.plane.post(note{name: c.Cluster})
+	}
 	c.Relieved()
 }
 

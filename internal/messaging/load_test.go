@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/project-iris/iris/internal/balance"
 	"github.com/project-iris/iris/internal/core"
 )
 
@@ -234,4 +235,36 @@ func TestMemberThatDoesEverythingAtOnceIsHandedEverything(t *testing.T) {
 		w.reply(m, open[i].id, "")
 		open = append(slices.Delete(open, i, i+1), ask(1)...)
 	}
+}
+
+// What was hopeless is handed over when others are done, whoever refused it first.
+func TestHopelessRequestIsTriedWhenOthersAreDone(t *testing.T) {
+	w := newWorld(t)
+	c, busy := w.program(""), w.program("echo")
+	next := uint64(0)
+	ask := func(n int, body string, timeout uint64) {
+		for range n {
+			w.request(c, next, "echo", body, timeout)
+			next++
+		}
+	}
+	ask(20, "", 60_000)
+	stuck := w.programs("echo", 2)
+	ask(2, "", 60_000) // one for each
+	cl := w.plane.cluster([]byte("echo"))
+	for _, m := range []*mean{&cl.meter.each, &cl.meter.alone} {
+		m.store(balance.Mean{Time: work, Of: 16})
+	}
+	cl.meter.took.store(balance.Mean{Time: 20 * work, Of: 16})
+	cl.meter.inTurn.store(balance.Mean{Time: time.Second, Of: 16})
+	ask(1, "late", 200)
+	w.expect(stuck[0], handed(0, "", 60_000))
+	w.expect(stuck[1], handed(0, "", 60_000))
+	for _, d := range busy.read() {
+		w.reply(busy, d.id, "")
+	}
+	if ds := append(busy.read(), append(stuck[0].read(), stuck[1].read()...)...); len(ds) != 1 || ds[0].body != "late" {
+		t.Errorf("when nearly all were done %v was handed over", ds)
+	}
+	w.rest(busy, stuck[0], stuck[1], c)
 }

@@ -81,8 +81,10 @@ func (c *Conn) hand(now time.Time, b *queue.Batch, g grant, k kind, body []byte)
 	id = s.tables[k].next
 	left := g.remains(c.plane.Timers.Tick(now))
 	if k == request && c.load.Load() > 1 && c.home.hopeless(left) {
-		c.refused.Store(true) // there is more room whenever something is answered
-		return 0, false
+		c.home.refused.Store(true) // there is more room whenever any member answers something
+		if c.home.hopeless(left) {
+			return 0, false
+		} // what was answered before refused was set has told nobody
 	}
 	pos, err := c.pass(b, k, id, body, g.timeout, left)
 	if err != nil && !c.refused.Swap(true) {
