@@ -238,9 +238,17 @@ func (t *table) find(id uint64) (grant, bool) {
 	return g, ok
 }
 
-// oldest returns the lowest id that is there, or next.
+// mostLooks is how many ids are looked for at a time: very many may have gone while the
+// oldest was there.
+const mostLooks = 64
+
+// oldest returns the lowest id that is there, or next; or a lower one that has gone, and
+// a higher one the next time.
 func (t *table) oldest() uint64 {
-	for ; t.low < t.next; t.low++ {
+	if len(t.old) == 0 { // the ring has room for no lower ones
+		t.low = max(t.low, t.next-min(t.next, uint64(len(t.ring))))
+	}
+	for end := min(t.low+mostLooks, t.next); t.low < end; t.low++ {
 		if _, ok := t.find(t.low); ok {
 			break
 		}

@@ -114,6 +114,8 @@ func (p *Peer) handOn(now time.Time, b *queue.Batch, f *wire.Frame, h wire.Publi
 	for i := range h.Others {
 		others[i] = ring.FromBytes(f.Body[wire.PublishHeadSize+i*ring.Size:])
 	}
+	whole := f.Body
+	defer func() { f.Body = whole }() // the link frees what it gave
 	f.Body = f.Body[h.Others*ring.Size:]
 	wire.PublishHead{Number: h.Number}.AppendBody(f.Body[:0])
 	if !h.Pass {

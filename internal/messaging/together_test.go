@@ -143,8 +143,12 @@ func TestOnlyAPublisherHasItHandedOn(t *testing.T) {
 		return f
 	}
 	f := frame(wire.PublishHead{Number: 1}, a.id, b.id) // itself, and the router
+	room := cap(f.Body)
 	if err := b.plane.Peer(a.id).Receive(net.now, &b.b, f); err != nil {
 		t.Error(err)
+	}
+	if n := cap(f.Body); n != room { // the link would take that much less to be free again
+		t.Errorf("of the %d octets of the frame %d are left", room, n)
 	}
 	a.expect(m, delivery{what: "event", body: "news:hi"})
 	if n := b.plane.Hops.Forged.Load(); n != 2 {
