@@ -10,6 +10,7 @@ import (
 
 	"github.com/project-iris/iris/internal/balance"
 	"github.com/project-iris/iris/internal/core"
+	"github.com/project-iris/iris/internal/wire"
 )
 
 const work = 10 * time.Millisecond // that a request takes in these tests
@@ -267,4 +268,31 @@ func TestHopelessRequestIsTriedWhenOthersAreDone(t *testing.T) {
 		t.Errorf("when nearly all were done %v was handed over", ds)
 	}
 	w.rest(busy, stuck[0], stuck[1], c)
+}
+
+// Nodes that turn down what may not be turned down do not have it sent again and again.
+func TestWhoTurnsEverythingDownIsNotAskedForEver(t *testing.T) {
+	net := newNetwork(t, 3)
+	a := net.nodes[0]
+	for _, h := range net.nodes[1:] {
+		h.member(core.Cluster, "echo")
+	}
+	a.know()
+	a.request(a.client(), 1, "echo", "ours", 60_000)
+	lies := 0
+	for range 500 {
+		for _, h := range net.nodes[1:] {
+			p := a.plane.Peer(h.id)
+			for _, o := range p.open.numbered() {
+				lies++
+				f := &wire.Frame{Type: wire.TypeNotStarted, Body: wire.NotStarted{Number: o.id, Reason: wire.Waits}.AppendBody(nil)}
+				if err := p.Receive(net.now, &a.b, f); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	if lies > 30 {
+		t.Errorf("it was sent %d times at once", lies)
+	}
 }

@@ -310,6 +310,9 @@ func (p *Peer) refused(now time.Time, b *queue.Batch, f *wire.Frame) error {
 		g.cluster.leaveNode(p)
 	case wire.Waits:
 		p.plane.Drops.TurnedDown.Add(1)
+		if g.turned >= mostTurned {
+			break // it was not asked whether it would
+		}
 		not := choice{peer: p}
 		if g.turned++; g.turned == mostTurned {
 			not = choice{} // what it said is the best there is, perhaps

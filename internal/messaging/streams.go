@@ -2,6 +2,7 @@ package messaging
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -109,6 +110,9 @@ func (p *Peer) publish(now time.Time, b *queue.Batch, f *wire.Frame) error {
 func (p *Peer) handOn(now time.Time, b *queue.Batch, f *wire.Frame, h wire.PublishHead) (err error) {
 	if f.Flags&wire.Routed != 0 {
 		return errors.New("a PUBLISH that was routed is for others")
+	}
+	if len(f.Body) > wire.MaxBody { // those are sent to each by itself
+		return fmt.Errorf("a PUBLISH of %d octets is for others", len(f.Body))
 	}
 	var others [wire.MostOthers]ring.ID
 	for i := range h.Others {

@@ -170,6 +170,11 @@ func TestOnlyAPublisherHasItHandedOn(t *testing.T) {
 	if n := b.plane.Hops.Forged.Load(); n != 3 {
 		t.Errorf("%d were not taken, want 3", n)
 	}
+	f = frame(wire.PublishHead{Number: 1}, o.id)
+	f.Body = append(f.Body, make([]byte, wire.MaxBody)...)
+	if err := b.plane.Peer(a.id).Receive(net.now, &b.b, f); err == nil {
+		t.Error("a long one would be sent to many")
+	}
 	net.run()
 	a.expect(m)
 	a.expect(n)

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/project-iris/iris/internal/ring"
@@ -43,6 +44,9 @@ func ParsePublishHead(body []byte) (h PublishHead, rest []byte, err error) {
 	h = PublishHead{p.uint16()&1 != 0, int(p.uint16()), p.uint64()}
 	if p.err == nil && (h.Others > MostOthers || h.Others*ring.Size > len(p.b)) {
 		p.fail(fmt.Errorf("for %d others, of %d octets", h.Others, len(p.b)))
+	}
+	if p.err == nil && h.Pass && h.Others == 0 {
+		p.fail(errors.New("for nobody"))
 	}
 	return h, p.b, p.failed(TypePublish)
 }

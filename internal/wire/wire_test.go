@@ -129,6 +129,7 @@ func TestMalformedHeadsAreRefused(t *testing.T) {
 		{"reason 4", with(ParseNotStarted), one + "04 0000 0000 0000", "NOT-STARTED: unknown reason 4"},
 		{"a gap of nothing", with(ParseGap), "00000000 00000000 0000000000000002" + one + "00", "GAP: gap from 2 to 1"},
 		{"more others than there may be", head(ParsePublishHead), "00000000 0000 000d" + one + strings.Repeat(hexA, 13), "PUBLISH: for 13 others, of 208 octets"},
+		{"neither the receiver nor others", head(ParsePublishHead), "00000000 0001 0000" + one + "01", "PUBLISH: for nobody"},
 		{"others that are not there", head(ParsePublishHead), "00000000 0000 0002" + one + hexA + "01", "PUBLISH: for 2 others, of 17 octets"},
 		{"no stream", with(ParseDigest), "00000000 0000" + "00000000" + one, "DIGEST: 0 streams, want 1"},
 		{"two streams", with(ParseDigest), "00000000 0002" + "00000000" + one + "00000000" + one, "DIGEST: 2 streams, want 1"},
