@@ -50,12 +50,31 @@ func (d *Directory) announces(to ring.ID) bool {
 	return slices.ContainsFunc(d.repeating.heap, func(p *pending) bool { return p.to == to })
 }
 
+// announceRest announces to a keeper all that is not being announced to it already.
+func (d *Directory) announceRest(now time.Time, to ring.ID, out *Output) {
+	underWay := make(map[wire.Name]bool)
+	for _, p := range d.repeating.heap {
+		if p.to != to {
+			continue
+		}
+		for _, name := range p.names {
+			underWay[name] = true
+		}
+	}
+	for name, l := range d.local { //iris:unordered each by itself
+		if !underWay[name] {
+			l.keepers = slices.DeleteFunc(l.keepers, func(k ring.ID) bool { return k == to })
+		}
+	}
+	d.announceAll(now, out)
+}
+
 // compare takes the sum of what this node should know of another one's names, or the
 // word that a keeper wants to be told everything.
 func (d *Directory) compare(now time.Time, from ring.ID, m wire.DigestDir, out *Output) {
 	switch {
-	case m.Role == wire.DigestAnswer && m.Wanted && !d.announces(from):
-		d.Again(now, out, from)
+	case m.Role == wire.DigestAnswer && m.Wanted:
+		d.announceRest(now, from, out)
 	case m.Role == wire.DigestMember:
 		d.compareSum(now, from, m, out)
 	}

@@ -894,6 +894,24 @@ func TestMemberNodeThatIsNotDeadAfterAllIsAskedForItsMembers(t *testing.T) {
 	}
 }
 
+// A keeper that lacks something is told it though something else is under way to it: at
+// the next sum that is not right it takes all that did not come again for gone.
+func TestKeeperIsToldEverythingThoughSomethingIsUnderWay(t *testing.T) {
+	b := newBench(t, 5, 1)
+	b.d.SetLocal(b.now, name, 1, 1, &b.out)
+	_, first := one[wire.Announce](b)
+	b.hear(1, wire.Announced{Seq: first.Seq})
+	other := wire.Name{Kind: name.Kind, Key: ring.ID{Hi: name.Key.Hi, Lo: name.Key.Lo + 1}}
+	b.d.SetLocal(b.now, other, 1, 1, &b.out)
+	one[wire.Announce](b)
+	for range 2 {
+		b.hear(1, wire.DigestDir{Role: wire.DigestAnswer, Wanted: true})
+	}
+	if to, m := one[wire.Announce](b); to != id(1) || len(m.Names) != 1 || m.Names[0].Name != name {
+		t.Errorf("%v is told %v", to, m)
+	}
+}
+
 func TestSumOfNamesIsComparedInTurn(t *testing.T) {
 	b := newBench(t, 9, 1, 2, 3)
 	b.d.SetLocal(b.now, name, 1, 4, &b.out)
