@@ -415,11 +415,12 @@ func (w *network) drain() {
 		n.plane.Drain()
 		n.loop.Core.Leave(now, &n.loop.Out)
 	})
+	end := time.Now().Add(time.Second + n.config.Drain) // whoever does not acknowledge
 	w.until(max(time.Second, n.config.Drain/2), func() bool { return n.loop.Core.Withdrawn() })
 	// Who has not heard of it yet is refused, and asks another node. What is on its way
 	// when the links end would be lost.
 	quiet, refused := 0, n.plane.Drops.Refused.Load()
-	w.until(n.config.Drain, func() bool {
+	w.until(time.Until(end), func() bool {
 		quiet++
 		if now := n.plane.Drops.Refused.Load(); n.plane.Open() > 0 || now != refused {
 			quiet, refused = 0, now
