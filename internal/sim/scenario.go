@@ -202,6 +202,7 @@ func DataScenarios(size int) []Scenario {
 		s.Name, s.Text, s.Faults = "data-"+name, "programs talk, and "+text, f
 		for i := range f { // it has begun to flow by then
 			s.Faults[i].At += 2 * time.Second
+			s.Lost = 1 // some questions meet a link that breaks
 		}
 		return s
 	}
