@@ -205,19 +205,6 @@ func star() (c *null) {
 	return c
 }
 
-func TestPublishByRoutersDoesNotAlloc(t *testing.T) {
-	c := star()
-	var b queue.Batch
-	topic, event := []byte("news"), make([]byte, 128)
-	round := func() { c.Publish(start, &b, topic, event) }
-	for range 20_000 { // what is kept has its size then
-		round()
-	}
-	if n := testing.AllocsPerRun(100, round); n > 0 {
-		t.Errorf("an event for many nodes costs %v allocations", n)
-	}
-}
-
 func TestHandingOnDoesNotAlloc(t *testing.T) {
 	p, from, f := hub()
 	var b queue.Batch

@@ -205,20 +205,25 @@ func TestWhatIsWantedIsDialledAndClosedWhenIdle(t *testing.T) {
 	}
 }
 
+// use has programs use links to so many nodes that had none, and returns which.
+func use(o *Overlay, now time.Time, ids []ring.ID, n int) (used []ring.ID) {
+	var out Output
+	for _, i := range ids {
+		if !o.Linked(i) && len(used) < n {
+			o.Want(now, i, &out)
+			o.Up(now, Peer{ID: i, State: wire.Active, Dialled: true}, &out)
+			used = append(used, i)
+		}
+	}
+	return used
+}
+
 func TestTheBudgetHoldsAndTheOldestLinkGoes(t *testing.T) {
 	o, ids := among(500, Config{Self: id(100), Addrs: addrOf(id(100)), Budget: 60})
 	now := start.Add(2 * time.Second)
 	linkAll(o, now)
 	var out Output
-	var wanted []ring.ID
-	for _, i := range ids {
-		if o.Linked(i) || len(wanted) == 11 {
-			continue
-		}
-		o.Want(now, i, &out)
-		o.Up(now, Peer{ID: i, State: wire.Active, Dialled: true}, &out)
-		wanted = append(wanted, i)
-	}
+	wanted := use(o, now, ids, 11)
 	if got := o.Links(); got != 59 {
 		t.Fatalf("%d links, want all but one of the budget of 60", got)
 	}
@@ -299,14 +304,7 @@ func TestALinkInUseIsNotClosedForAnother(t *testing.T) {
 	now := start.Add(2 * time.Second)
 	linkAll(o, now)
 	var out Output
-	var used []ring.ID
-	for _, i := range ids {
-		if !o.Linked(i) && len(used) < 4 {
-			o.Want(now, i, &out)
-			o.Up(now, Peer{ID: i, State: wire.Active, Dialled: true}, &out)
-			used = append(used, i)
-		}
-	}
+	used := use(o, now, ids, 4)
 	free := ids[slices.IndexFunc(ids, func(i ring.ID) bool { return !o.Linked(i) })]
 	out = Output{}
 	for d := time.Second; d < time.Minute; d += time.Second {

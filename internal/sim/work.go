@@ -176,7 +176,8 @@ func (k *worker) work() {
 	}
 }
 
-// answered notes what came of a request.
+// workAnswered notes what came of a request. What is answered after the end counts for how
+// long it took, and not as done.
 func (w *world) workAnswered(out messaging.Outcome, took time.Duration) {
 	if out == messaging.Replied {
 		w.work.took.add(took.Seconds())
