@@ -190,7 +190,7 @@ func (o *nodeFlags) config(cmd *cobra.Command, log *slog.Logger) (node.Config, e
 			return c, usageError{err}
 		}
 		log = log.With("network", o.net)
-		if err := o.others(&c, log); err != nil {
+		if err := o.others(&c); err != nil {
 			return c, err
 		}
 		key, source, err := session.FindKey(o.key, o.insecure, os.Getenv, cmd.InOrStdin())
@@ -249,11 +249,14 @@ func (o *nodeFlags) config(cmd *cobra.Command, log *slog.Logger) (node.Config, e
 		}
 		c.Discover = slices.DeleteFunc(slices.Clone(c.Discover), func(way string) bool { return way == node.Cache })
 	}
-	return c, nil
+	if !o.dev && o.listen == "" {
+		c.Listen, err = giveWay(c.Listen, log)
+	}
+	return c, err
 }
 
 // others fills in how this node and others find each other.
-func (o *nodeFlags) others(c *node.Config, log *slog.Logger) (err error) {
+func (o *nodeFlags) others(c *node.Config) (err error) {
 	if c.Discover, err = o.ways(); err != nil {
 		return err
 	}
@@ -278,7 +281,7 @@ func (o *nodeFlags) others(c *node.Config, log *slog.Logger) (err error) {
 		return usageError{errors.New("--advertise tells others where to dial, and --listen none that they cannot: leave out one")}
 	}
 	c.Advertise = o.advertise
-	c.Listen, err = o.listenAt(log)
+	c.Listen, err = o.listenAt()
 	return err
 }
 
@@ -323,13 +326,13 @@ func withPort(addr string) string {
 	return addr
 }
 
-// listenAt returns where other nodes reach this one. A port that nobody chose gives
-// way to whoever has it: another node of this host, most likely.
-func (o *nodeFlags) listenAt(log *slog.Logger) (string, error) {
+// listenAt returns where other nodes reach this one, by what was typed.
+func (o *nodeFlags) listenAt() (string, error) {
 	switch o.listen {
 	case none:
 		return "", nil
 	case "":
+		return ":" + nodePort, nil
 	default:
 		addr := withPort(o.listen)
 		if _, port, err := net.SplitHostPort(addr); err != nil || !isPort(port) {
@@ -337,9 +340,14 @@ func (o *nodeFlags) listenAt(log *slog.Logger) (string, error) {
 		}
 		return addr, nil
 	}
-	l, err := net.Listen("tcp", ":"+nodePort)
+}
+
+// giveWay leaves a port that nobody chose to whoever has it: another node of this host,
+// most likely.
+func giveWay(addr string, log *slog.Logger) (string, error) {
+	l, err := net.Listen("tcp", addr)
 	if err == nil {
-		return ":" + nodePort, l.Close()
+		return addr, l.Close()
 	}
 	log.Warn("port "+nodePort+" is taken: other nodes reach this one at a port that only it tells", "error", err)
 	return ":0", nil
