@@ -314,7 +314,9 @@ func (p *Peer) release(now time.Time, b *queue.Batch, st *stream, pub *publicati
 			continue // it came again meanwhile
 		case h.gap:
 			p.lose(b, pub, topic, h.to-st.next+1)
-		case pub != nil:
+		case pub == nil:
+			p.plane.Drops.Unwanted.Add(1)
+		default:
 			pub.arrive(b, p.plane, topic, h.body)
 			st.vacant = false
 		}
@@ -333,10 +335,11 @@ func (p *Peer) release(now time.Time, b *queue.Batch, st *stream, pub *publicati
 	}
 }
 
-// lose counts messages that are declared lost, and tells who would have got them.
+// lose counts messages that are declared lost, and tells who would have got them. If
+// that is nobody, nothing is lost.
 func (p *Peer) lose(b *queue.Batch, pub *publication, topic []byte, n uint64) {
-	p.plane.Drops.Gaps.Add(max(n, 1))
 	if pub != nil {
+		p.plane.Drops.Gaps.Add(max(n, 1))
 		pub.lose(b, topic, n)
 	}
 }
@@ -347,9 +350,11 @@ func (p *Peer) giveUp(now time.Time, b *queue.Batch, st *stream, cause interface
 	if st.known {
 		lost = from - st.next
 	}
-	cause.Add(max(lost, 1))
 	st.known, st.next = true, from
 	pub, topic := p.plane.publication(st.name)
+	if pub != nil {
+		cause.Add(max(lost, 1))
+	}
 	p.lose(b, pub, topic, lost)
 	p.release(now, b, st, pub, topic)
 }

@@ -35,3 +35,22 @@ func TestWhoCameBackMissesNothingInSilence(t *testing.T) {
 		t.Errorf("%d are declared lost, want number 2 and, between messages that were heard, 4 and 5", n)
 	}
 }
+
+// What is missing when nobody is left who would get it is not lost.
+func TestWhoLeftIsDeclaredNothing(t *testing.T) {
+	net := newNetwork(t, 2)
+	a, b := net.nodes[0], net.nodes[1]
+	m := b.member(core.Topic, "news")
+	name := b.plane.Key(core.Topic, "news")
+	publish := func(number uint64) { b.receive(a, published(name, number, string(rune('0'+number)))) }
+	b.receive(a, wire.Frame{Type: wire.TypeDigest, Flags: wire.Named | wire.First, Name: name, Body: wire.Digest{}.AppendBody(nil)})
+	publish(1)
+	publish(3)
+	b.receive(a, wire.Frame{Type: wire.TypeGap, Flags: wire.Named, Name: name, Body: wire.Gap{From: 4, To: 5}.AppendBody(nil)})
+	b.join(m, core.Topic, "news", false)
+	net.pass(2 * holdTime)
+	b.expect(m, event("news", "1"))
+	if drops := &b.plane.Drops; drops.Gaps.Load()+drops.Waited.Load() > 0 || drops.Unwanted.Load() != 1 {
+		t.Errorf("%d are declared lost, %d waited for too long, %d were unwanted, want number 3 alone", drops.Gaps.Load(), drops.Waited.Load(), drops.Unwanted.Load())
+	}
+}
