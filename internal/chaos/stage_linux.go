@@ -35,9 +35,10 @@ func newStage(o options) (s *stage, err error) {
 	if s.lan, err = hosts.New(o.Hosts); err != nil {
 		return nil, err
 	}
+	made := s
 	defer func() {
 		if err != nil {
-			s.close()
+			made.close()
 		}
 	}()
 	removeStale()
