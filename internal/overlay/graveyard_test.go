@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/project-iris/iris/internal/ring"
+	"github.com/project-iris/iris/internal/wire"
 )
 
 func (n *net) split(left, right []uint64, cut bool) {
@@ -53,6 +54,22 @@ func TestALoneNodeSaysSoAndComesBack(t *testing.T) {
 		if !slices.ContainsFunc(n.news[i], func(v News) bool { return v.Kind == Alone }) {
 			t.Errorf("%v is alone and does not say so", i.Short())
 		}
+	}
+	n.split([]uint64{10}, []uint64{20}, false)
+	n.run(8 * time.Second)
+	n.wantView()
+}
+
+// A link that comes about and breaks before anything has been said over it leaves the
+// way back.
+func TestALostNodeIsNotForgottenForALinkThatBreaks(t *testing.T) {
+	n := grown(t, 10, 20)
+	n.split([]uint64{10}, []uint64{20}, true)
+	n.run(3 * time.Second)
+	for i, other := range map[ring.ID]ring.ID{id(10): id(20), id(20): id(10)} {
+		var out Output
+		n.nodes[i].Up(n.now, Peer{ID: other, State: wire.Active}, &out)
+		n.nodes[i].Down(n.now, other, &out)
 	}
 	n.split([]uint64{10}, []uint64{20}, false)
 	n.run(8 * time.Second)

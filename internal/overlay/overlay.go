@@ -95,7 +95,6 @@ func (o *Overlay) Up(now time.Time, link Peer, out *Output) {
 	if len(link.Addrs) > 0 {
 		p.addrs = link.Addrs
 	}
-	o.graves.remove(p.id)
 	o.surround(now, out) // the answer shows whom the other one has for a leaf
 	o.ask(p, out)
 	o.meet(now, p, out)

@@ -203,6 +203,9 @@ func DataScenarios(size int) []Scenario {
 		for i := range f { // it has begun to flow by then
 			s.Faults[i].At += 2 * time.Second
 			s.Lost = 1 // some questions meet a link that breaks
+			if f[i].Kind == Split {
+				s.Wrong = 1 // two owners are a matter of course
+			}
 		}
 		return s
 	}
