@@ -50,8 +50,10 @@ type conn struct {
 	server  *Server
 	nc      net.Conn
 	io      transport
+	dialect relaywire.Dialect // as of the handshake
 	m       *messaging.Conn
 	tunnels *tunnel.Table
+	joins   joins
 	in      input
 	batch   queue.Batch
 
@@ -120,13 +122,14 @@ func (c *conn) handshake() bool {
 			return false
 		}
 	}
-	if string(m.Version) != relaywire.Version {
+	c.speak(m.Dialect())
+	if c.dialect == relaywire.V1 && string(m.Version) != relaywire.Version {
 		c.deny(string(m.Version))
 		return false
 	}
 	c.m = c.server.Plane.NewConn(string(m.Name), c)
 	accept := relaywire.Message{Op: relaywire.Accept, Magic: []byte(relaywire.NodeMagic), Version: []byte(relaywire.Version)}
-	_, _, err := c.queue.Append(accept.AppendToClient(nil), queue.Payload{}, nil)
+	_, _, err := c.queue.Append(c.dialect.AppendToClient(nil, &accept), queue.Payload{}, nil)
 	c.queue.Keep()
 	if err == nil {
 		err = c.server.Control.Attach(c.m)
@@ -174,7 +177,7 @@ func (c *conn) read() ending {
 		frames, octets := 0, 0
 		need := 1
 		for {
-			n, err := c.server.Limits.ParseToNode(c.in.bytes(), &m)
+			n, err := c.dialect.ParseToNode(&c.server.Limits, c.in.bytes(), &m)
 			if err == relaywire.ErrShort {
 				need = n
 				break
@@ -223,11 +226,19 @@ func (c *conn) handle(now time.Time, m *relaywire.Message) (ending, bool) {
 	case relaywire.Broadcast:
 		c.m.Broadcast(now, b, m.Name, m.Body)
 	case relaywire.TunnelTransfer:
-		if e := c.tunnels.End(m.ID); e != nil {
+		switch e := c.tunnels.End(m.ID); {
+		case e == nil:
+		case c.dialect == relaywire.V0:
+			err = e.Message(now, b, m.Body)
+		default:
 			err = e.Chunk(now, b, m.Size, m.Body)
 		}
 	case relaywire.TunnelAllow:
-		if e := c.tunnels.End(m.ID); e != nil {
+		switch e := c.tunnels.End(m.ID); {
+		case e == nil:
+		case c.dialect == relaywire.V0:
+			err = e.Ack(now, b)
+		default:
 			e.Allow(now, b, m.Size)
 		}
 	case relaywire.TunnelClose:
@@ -242,6 +253,7 @@ func (c *conn) handle(now time.Time, m *relaywire.Message) (ending, bool) {
 			c.server.Plane.Drops.Tunnels.Add(1)
 			c.Unbuilt(b, m.ID, messaging.Refused)
 		default:
+			c.takes(m.ID, m.Size)
 			c.m.Build(now, b, m.ID, m.Name, m.Timeout)
 		}
 	case relaywire.TunnelConfirm:
@@ -264,7 +276,7 @@ func (c *conn) handle(now time.Time, m *relaywire.Message) (ending, bool) {
 	switch {
 	case err == nil:
 		return ending{}, false
-	case errors.Is(err, tunnel.ErrCredit):
+	case errors.Is(err, tunnel.ErrCredit), errors.Is(err, tunnel.ErrAck):
 		return ending{broke, err.Error()}, true
 	default:
 		return ending{limit, err.Error()}, true
@@ -277,6 +289,7 @@ func (c *conn) confirm(b *queue.Batch, m *relaywire.Message) (ending, bool) {
 	if !c.tunnels.Building(m.Tunnel) {
 		return ending{broke, "tunnel id is in use"}, true
 	}
+	c.takes(m.Tunnel, m.Size)
 	o, ok := c.m.Confirm(m.ID)
 	switch {
 	case !ok:
@@ -324,6 +337,7 @@ func (c *conn) end(e ending) {
 	c.queue.Seal(e.cause != stopped || c.server.Plane.Draining())
 	left := c.queue.Appended()
 	c.tunnels.Close(now, &c.batch, tunnelReason(e))
+	c.unjoinAll()
 	c.m.Close(now, &c.batch)
 	if e.cause == stopped {
 		c.restore(left)
@@ -338,8 +352,7 @@ func (c *conn) end(e ending) {
 		<-c.written
 		return
 	}
-	m := relaywire.Message{Op: relaywire.Close, Body: []byte(e.reason)}
-	c.queue.Farewell(m.AppendToClient(nil))
+	c.queue.Farewell(c.farewell(e))
 	limit := lingerLimit
 	if e.cause == orderly || e.cause == stopped {
 		limit = closeLimit

@@ -19,7 +19,7 @@ func (c *conn) send(b *queue.Batch, m *relaywire.Message, p queue.Payload) (pos 
 	var head [256]byte
 	var tail [10]byte
 	m.Body = p.Data
-	pos, flush, err := c.queue.Append(m.AppendHeadToClient(head[:0]), p, m.AppendTailToClient(tail[:0]))
+	pos, flush, err := c.queue.Append(c.dialect.AppendHeadToClient(head[:0], m), p, c.dialect.AppendTailToClient(tail[:0], m))
 	if flush {
 		b.Add(c)
 	}
@@ -54,11 +54,11 @@ func (c *conn) Request(b *queue.Batch, id uint64, body []byte, timeout, _ uint64
 
 // Offer implements messaging.Sink.
 func (c *conn) Offer(b *queue.Batch, id uint64) (uint64, error) {
-	return c.send(b, &relaywire.Message{Op: relaywire.TunnelInit, ID: id, Size: relaywire.ChunkLimit}, queue.Payload{})
+	return c.send(b, &relaywire.Message{Op: relaywire.TunnelInit, ID: id, Size: c.takesOf()}, queue.Payload{})
 }
 
 // Answer implements messaging.Sink: the protocol has the timeout form for all
-// that is neither a reply nor a fault.
+// that is neither a reply nor a fault, and V0 for a fault too.
 func (c *conn) Answer(b *queue.Batch, id uint64, out messaging.Outcome, body []byte) {
 	m := relaywire.Message{Op: relaywire.Reply, ID: id}
 	switch out {
@@ -66,6 +66,9 @@ func (c *conn) Answer(b *queue.Batch, id uint64, out messaging.Outcome, body []b
 	case messaging.Faulted:
 		m.Fault = true
 	default:
+		m.TimedOut = true
+	}
+	if m.TimedOut || m.Fault && c.dialect == relaywire.V0 {
 		m.TimedOut, body = true, nil
 	}
 	c.deliver(b, &m, queue.Payload{Data: body})
@@ -112,7 +115,7 @@ func (c *conn) frame(pos uint64, m *relaywire.Message) int {
 		if c.unread, ok = c.queue.CutAt(c.unread[:0], pos, need); !ok {
 			return 0
 		}
-		n, err := all.ParseToClient(c.unread, m)
+		n, err := c.dialect.ParseToClient(&all, c.unread, m)
 		if err == nil {
 			return n
 		}
@@ -125,21 +128,34 @@ func (c *conn) frame(pos uint64, m *relaywire.Message) int {
 
 // TunnelOpen implements tunnel.Sink.
 func (c *conn) TunnelOpen(b *queue.Batch, id uint64) {
-	c.deliver(b, &relaywire.Message{Op: relaywire.TunnelResult, ID: id, Size: relaywire.ChunkLimit}, queue.Payload{})
+	c.deliver(b, &relaywire.Message{Op: relaywire.TunnelResult, ID: id, Size: c.takesOf()}, queue.Payload{})
 }
 
-// TunnelAllow implements tunnel.Sink.
+// TunnelAllow implements tunnel.Sink. In V0 each message is acknowledged by itself.
 func (c *conn) TunnelAllow(b *queue.Batch, id, octets uint64) {
-	c.deliver(b, &relaywire.Message{Op: relaywire.TunnelAllow, ID: id, Size: octets}, queue.Payload{})
+	times := uint64(1)
+	if c.dialect == relaywire.V0 {
+		times = octets
+	}
+	for range times {
+		c.deliver(b, &relaywire.Message{Op: relaywire.TunnelAllow, ID: id, Size: octets}, queue.Payload{})
+	}
 }
 
-// TunnelClose implements tunnel.Sink.
+// TunnelClose implements tunnel.Sink. V0 has no reasons.
 func (c *conn) TunnelClose(b *queue.Batch, id uint64, reason string) {
+	if c.dialect == relaywire.V0 {
+		c.unjoin(id)
+		reason = ""
+	}
 	c.deliver(b, &relaywire.Message{Op: relaywire.TunnelClose, ID: id}, queue.Payload{Data: []byte(reason)})
 }
 
 // TunnelChunk implements tunnel.Sink.
 func (c *conn) TunnelChunk(b *queue.Batch, id, size uint64, octets []byte) bool {
+	if c.dialect == relaywire.V0 {
+		return c.join(b, id, size, octets)
+	}
 	m := relaywire.Message{Op: relaywire.TunnelTransfer, ID: id, Size: size, Body: octets}
 	var head [32]byte
 	flush, err := c.queue.AppendIfRoom(room, m.AppendHeadToClient(head[:0]), octets)

@@ -9,7 +9,8 @@ import (
 var fuzzLimits = Limits{Handshake: 32, Name: 256, Body: 1024}
 
 func FuzzParseInit(f *testing.F) {
-	fuzzParse(f, (*Limits).ParseInit, (*Message).AppendToNode, func(v *vector) bool { return v.toNode() && v.Opcode == Init })
+	encode := func(m *Message, b []byte) []byte { return m.Dialect().AppendToNode(b, m) }
+	fuzzParse(f, (*Limits).ParseInit, encode, func(v *vector) bool { return v.toNode() && v.Opcode == Init })
 }
 
 func FuzzParseToNode(f *testing.F) {

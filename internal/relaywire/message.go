@@ -1,16 +1,17 @@
 // Package relaywire is the codec of relay protocol v1 ("v1.0-draft2"), the
-// protocol programs speak to the node of their own host. It is shared by the
-// relay and by client libraries, does no I/O and keeps no state: messages are
-// appended to and parsed from byte slices in place. The protocol itself is
-// docs/relay-v1.md; requirement numbers such as R5 refer to it.
+// protocol programs speak to the node of their own host, and of the older v0. It
+// is shared by the relay and by client libraries, does no I/O and keeps no state:
+// messages are appended to and parsed from byte slices in place. The protocols
+// themselves are docs/relay-v1.md and docs/relay-v0.md; requirement numbers such as
+// R5 and V5 refer to them.
 package relaywire
 
 // Constants of the protocol.
 const (
 	ClientMagic = "iris-client-magic" // first string of a client's Init
 	NodeMagic   = "iris-relay-magic"  // first string of the node's answer
-	Version     = "v1.0-draft2"       // the only version spoken
-	VersionV0   = "v1.0"              // first string of an Init of the older protocol v0
+	Version     = "v1.0-draft2"       // of V1
+	VersionV0   = "v1.0"              // of V0, where it is the first string of an Init
 
 	ChunkLimit   = 65536   // largest payload of a TunnelTransfer, octets
 	TunnelWindow = 4 << 20 // octets a node first allows a client to send on a tunnel
@@ -61,6 +62,21 @@ const (
 //	TunnelAllow     ID, Size (space)               same
 //	TunnelTransfer  ID, Size (size or 0), Body     same
 //	TunnelClose     ID                             ID, Body (reason)
+//
+// V0 has less, and counts messages of tunnels where V1 counts octets: a transfer is a
+// whole message, an allowance is for one.
+//
+//	op              to node                        to client
+//	Init, Accept    Version, Name                  nothing
+//	Close           nothing                        nothing
+//	Request         as above                       ID, Body
+//	Reply           ID, Body                       ID, TimedOut, Body
+//	TunnelInit      ID, Name, Size, Timeout        ID, Size (messages)
+//	TunnelConfirm   ID, Tunnel, Size (messages)    -
+//	TunnelResult    -                              ID, TimedOut, Size (messages)
+//	TunnelAllow     ID                             same
+//	TunnelTransfer  ID, Body                       same
+//	TunnelClose     ID                             same
 type Message struct {
 	Op       Op
 	Fault    bool   // Reply: Body is the text of a fault, not a reply

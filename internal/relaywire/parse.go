@@ -14,9 +14,8 @@ const ErrShort = Violation("message is incomplete")
 
 // What a handshake may end with beside ErrShort and a malformed field.
 const (
-	ErrNotInit  = Violation("first message is not an init")
-	ErrMagic    = Violation("unknown magic string")
-	ErrProtocol = Violation("older protocol v0") // the first string is that of a v0 Init
+	ErrNotInit = Violation("first message is not an init")
+	ErrMagic   = Violation("unknown magic string")
 )
 
 // Violations by field.
@@ -42,10 +41,10 @@ type Limits struct {
 // DefaultLimits are those of section 9 of the protocol.
 var DefaultLimits = Limits{Handshake: 1024, Name: 64 << 10, Body: 64 << 20}
 
-// ParseInit reads the client's half of a handshake from the start of b. It
-// returns the octets the message took, or an error: ErrShort as in ParseToNode,
-// ErrNotInit, ErrMagic and ErrProtocol as soon as the bytes tell, so that the
-// rest need not be waited for.
+// ParseInit reads the client's half of a handshake from the start of b, of either
+// dialect. It returns the octets the message took, or an error: ErrShort as in
+// ParseToNode, ErrNotInit and ErrMagic as soon as the bytes tell, so that the rest need
+// not be waited for.
 func (l *Limits) ParseInit(b []byte, m *Message) (int, error) {
 	*m = Message{}
 	if len(b) == 0 {
@@ -61,12 +60,12 @@ func (l *Limits) ParseInit(b []byte, m *Message) (int, error) {
 	}
 	switch string(m.Magic) {
 	case ClientMagic:
+		m.Version = p.binary(l.Handshake, errTooLarge)
 	case VersionV0:
-		return 0, ErrProtocol
+		m.Magic, m.Version = nil, m.Magic
 	default:
 		return 0, ErrMagic
 	}
-	m.Version = p.binary(l.Handshake, errTooLarge)
 	m.Name = p.binary(l.Handshake, errTooLarge)
 	return p.result()
 }

@@ -18,9 +18,13 @@ type Table struct {
 	budget *queue.Budget
 	stats  *Stats
 
+	messages bool   // the program counts messages, where others count octets
+	largest  uint64 // octets of a message that it takes
+
 	mu     sync.Mutex // may be taken under a tunnel's
 	sealed bool
-	ends   map[uint64]*End // nil: a build under way
+	ends   map[uint64]*End  // nil: a build under way
+	takes  map[uint64]int64 // what Takes said, of builds under way
 
 	// The ends that wait for room in the program's queue, in turn. A lock of
 	// its own, taken under a tunnel's.
@@ -42,18 +46,40 @@ const endCost = 1 << 10
 
 // NewTable returns a table whose program takes what is due to it through sink.
 func NewTable(sink Sink, budget *queue.Budget, stats *Stats) *Table {
-	return &Table{sink: sink, budget: budget, stats: stats}
+	return &Table{sink: sink, budget: budget, stats: stats, largest: MaxMessage}
+}
+
+// NewMessages returns a table whose program sends whole messages with End.Message, and
+// takes such of largest octets at most. Its windows and allowances, which End.Ack gives,
+// are messages and not octets. What is due to it comes in chunks all the same; those of
+// one message cost its allowance once.
+func NewMessages(sink Sink, largest int, budget *queue.Budget, stats *Stats) *Table {
+	return &Table{sink: sink, messages: true, largest: uint64(largest), budget: budget, stats: stats}
 }
 
 // NewWire returns a table for the tunnel, one or more, of a connection to another
 // node.
 func NewWire(wire Wire, budget *queue.Budget, stats *Stats) *Table {
-	return &Table{sink: wire, wire: wire, budget: budget, stats: stats}
+	return &Table{sink: wire, wire: wire, budget: budget, stats: stats, largest: MaxMessage}
 }
 
 // Building reserves id for a tunnel that the program is building or confirming. It
 // reports false when the id is in use (R58, R60).
 func (t *Table) Building(id uint64) bool { return t.add(id, nil) }
+
+// Takes says how many messages the program takes at first of the tunnel of a build
+// under way.
+func (t *Table) Takes(id uint64, messages int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sealed {
+		return
+	}
+	if t.takes == nil {
+		t.takes = make(map[uint64]int64)
+	}
+	t.takes[id] = messages
+}
 
 // Failed frees the id of a build that came to nothing.
 func (t *Table) Failed(id uint64) { t.remove(id, nil) }
@@ -78,7 +104,7 @@ func (t *Table) Close(now time.Time, b *queue.Batch, reason string) {
 	}
 	slices.SortFunc(ends, func(a, b *End) int { return cmp.Compare(a.id, b.id) }) // two runs of a simulation are alike
 	t.budget.Give(endCost * len(t.ends))
-	t.ends = nil
+	t.ends, t.takes = nil, nil
 	t.mu.Unlock()
 	for _, e := range ends {
 		e.cut(now, b, reason)
@@ -178,6 +204,9 @@ func (t *Table) open(id uint64, e *End) bool {
 		return false
 	}
 	t.ends[id] = e
+	e.credit = t.takes[id]
+	e.most = e.credit
+	delete(t.takes, id)
 	return true
 }
 
@@ -187,6 +216,7 @@ func (t *Table) remove(id uint64, e *End) {
 	defer t.mu.Unlock()
 	if cur, ok := t.ends[id]; ok && cur == e {
 		delete(t.ends, id)
+		delete(t.takes, id)
 		t.budget.Give(endCost)
 	}
 }

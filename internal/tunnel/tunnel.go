@@ -14,6 +14,20 @@ const (
 	Window     = 4 << 20   // octets a program may first send
 	MaxMessage = 1<<31 - 1 // octets of one message
 
+	// Messages is how many a program may first send that counts those.
+	Messages = 128
+
+	// Empty is the size of a message of no octets, which only programs that count
+	// messages send and get. Under way it is one octet, which means nothing.
+	Empty = MaxMessage + 1
+
+	// chunkLimit is how many octets of a message go on together.
+	chunkLimit = 64 << 10
+
+	// ahead is how many messages may wait for a program beside Window octets of them
+	// before those that follow are not acknowledged.
+	ahead = 512
+
 	// step is how many octets that went on are granted again together.
 	step = Window / 8
 
@@ -31,11 +45,13 @@ const (
 	BadChunk    = "continuation without a message in progress"
 	BadSize     = "announced message size exceeds 2^31-1 octets"
 	BadSum      = "chunks exceed the announced message size"
+	TooLarge    = "message is larger than the program at the other end takes"
 )
 
 // What a program, or another node, did that breaks the protocol.
 const (
 	ErrCredit = violation("tunnel allowance exceeded") // sent more than it was allowed to
+	ErrAck    = violation("acknowledged a tunnel message that was not sent")
 	ErrFinal  = violation("tunnel does not end where its close said")
 )
 
@@ -49,12 +65,12 @@ func (v violation) Error() string { return string(v) }
 // block or call back.
 type Sink interface {
 	TunnelOpen(b *queue.Batch, id uint64)          // to the initiator only
-	TunnelAllow(b *queue.Batch, id, octets uint64) // the program may send more
+	TunnelAllow(b *queue.Batch, id, octets uint64) // the program may send more, or messages
 	TunnelClose(b *queue.Batch, id uint64, reason string)
 
 	// TunnelChunk hands over a chunk: size is that of the message it starts,
-	// or 0. It reports false when there is no room; Table.Room then says when
-	// to try again.
+	// or 0; Empty does not come to programs that count octets. It reports false when
+	// there is no room; Table.Room then says when to try again.
 	TunnelChunk(b *queue.Batch, id, size uint64, octets []byte) bool
 }
 
@@ -97,17 +113,18 @@ type End struct {
 	ending bool   // it was the other side, which
 	final  uint64 // sends so many octets in all
 
-	// From the program.
+	// From the program; window and owed in messages, if it counts those.
 	taken   uint64 // octets accepted from it
 	window  int64  // octets it may still send
 	owed    int64  // octets that went on and were not granted again
 	missing uint64 // octets of the message it is sending
 
-	// To the program.
+	// To the program; credit and most likewise.
 	credit int64  // octets it still takes; below 0 after forced chunks
 	most   int64  // the most credit ever was: nothing is outstanding then
 	left   uint64 // octets missing of the message being delivered
 	waits  queue.Records
+	starts int // how many messages begin in waits
 
 	// Its place among the ends that wait for room; under the table's turn.
 	before, after *End
@@ -122,8 +139,8 @@ func Open(b *queue.Batch, timers *wheel.Timers, initiator *Table, from uint64, a
 	t := &Tunnel{timers: timers}
 	t.limit.Owner = t
 	x, y := &t.ends[0], &t.ends[1]
-	*x = End{tunnel: t, peer: y, table: initiator, id: from, window: Window}
-	*y = End{tunnel: t, peer: x, table: acceptor, id: id, window: Window}
+	*x = End{tunnel: t, peer: y, table: initiator, id: from}
+	*y = End{tunnel: t, peer: x, table: acceptor, id: id}
 	x.waits.Budget, y.waits.Budget = initiator.budget, acceptor.budget
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -144,8 +161,18 @@ func Open(b *queue.Batch, timers *wheel.Timers, initiator *Table, from uint64, a
 	}
 	acceptor.stats.Opened.Add(1)
 	x.table.sink.TunnelOpen(b, from)
-	x.table.sink.TunnelAllow(b, from, Window)
-	y.table.sink.TunnelAllow(b, id, Window)
+	x.begin(b)
+	y.begin(b)
+}
+
+// begin gives the program its first window. One that counts messages knows it.
+func (e *End) begin(b *queue.Batch) {
+	if e.table.messages {
+		e.window = Messages
+		return
+	}
+	e.window = Window
+	e.table.sink.TunnelAllow(b, e.id, Window)
 }
 
 // Chunk takes a chunk from the program: size is that of the message it starts, 0
@@ -176,8 +203,13 @@ func (e *End) Chunk(now time.Time, b *queue.Batch, size uint64, octets []byte) e
 	case size == 0 && e.missing == 0:
 		e.abort(now, b, BadChunk)
 		return nil
+	case size == Empty && e.table.wire != nil:
+		e.missing = 1
 	case size > MaxMessage:
 		e.abort(now, b, BadSize)
+		return nil
+	case size > e.peer.table.largest:
+		e.abort(now, b, TooLarge)
 		return nil
 	case size > 0:
 		e.missing = size // what was missing of the one before is abandoned
@@ -187,20 +219,57 @@ func (e *End) Chunk(now time.Time, b *queue.Batch, size uint64, octets []byte) e
 		return nil
 	}
 	e.missing -= uint64(n)
+	e.pass(now, b, size, octets)
+	return nil
+}
 
+// Message takes a whole message of a program that counts them. It fails when the
+// program was not allowed to send it.
+func (e *End) Message(now time.Time, b *queue.Batch, octets []byte) error {
+	e.tunnel.mu.Lock()
+	defer e.tunnel.mu.Unlock()
+	switch {
+	case e.closed:
+		return nil
+	case e.window == 0:
+		return ErrCredit
+	case e.draining:
+		e.table.sink.TunnelAllow(b, e.id, 1) // so that it is not stuck in a send
+		return nil
+	}
+	e.window--
+	size := uint64(len(octets))
+	if size == 0 {
+		size, octets = Empty, []byte{0}
+	}
+	for ; len(octets) > 0 && !e.closed; size = 0 {
+		n := min(len(octets), chunkLimit)
+		e.pass(now, b, size, octets[:n])
+		octets = octets[n:]
+	}
+	if e.owed++; !e.closed {
+		e.acknowledge(b)
+	}
+	return nil
+}
+
+// pass passes a chunk on that the program was allowed to send.
+func (e *End) pass(now time.Time, b *queue.Batch, size uint64, octets []byte) {
+	n := int64(len(octets))
 	p := e.peer
 	switch {
 	case p.waits.Empty() && p.may(size, n) && p.deliver(b, size, octets):
 		e.regrant(b, n)
 	case !p.waits.Push(size, octets):
 		e.abort(now, b, NoMemory)
-		return nil
+		return
+	case size > 0:
+		p.starts++
 	}
 	e.taken += uint64(n)
 	if e.ending && e.taken == e.final {
 		e.end(now, b)
 	}
-	return nil
 }
 
 // Allow adds to what the program takes. Credit never overflows (R45).
@@ -212,6 +281,27 @@ func (e *End) Allow(now time.Time, b *queue.Batch, octets uint64) {
 	}
 	e.credit += int64(min(octets, uint64(math.MaxInt64/2-max(e.credit, 0))))
 	e.most = max(e.most, e.credit)
+	e.allowed(now, b)
+}
+
+// Ack says that the program, which counts messages, takes one more, as it has taken
+// one. It fails when it was sent none that it did not acknowledge.
+func (e *End) Ack(now time.Time, b *queue.Batch) error {
+	e.tunnel.mu.Lock()
+	defer e.tunnel.mu.Unlock()
+	switch {
+	case e.closed:
+		return nil
+	case e.credit == e.most:
+		return ErrAck
+	}
+	e.credit++
+	e.allowed(now, b)
+	return nil
+}
+
+// allowed goes on with what waited for credit.
+func (e *End) allowed(now time.Time, b *queue.Batch) {
 	e.pump(b)
 	if e.draining && !e.closed && e.table.wire == nil {
 		e.tunnel.wait(now)
@@ -237,8 +327,7 @@ func (e *End) Final(now time.Time, b *queue.Batch, final uint64, reason string) 
 		return nil
 	}
 	p := e.peer
-	n := int64(e.waits.Len())
-	e.waits.Drop()
+	n := e.discard()
 	e.table.forget(e)
 	p.draining, p.reason = true, reason
 	if e.taken == final {
@@ -362,11 +451,19 @@ func (e *End) shut(b *queue.Batch) {
 		e.table.stats.Open.Add(-1)
 	} else {
 		// What the peer sent and e will not take no longer holds it up.
-		if n := e.waits.Len(); n > 0 {
-			e.peer.regrant(b, int64(n))
+		if n := e.discard(); n > 0 {
+			e.peer.regrant(b, n)
 		}
 	}
+	e.discard()
+}
+
+// discard throws away what waits, and returns how many octets that were.
+func (e *End) discard() int64 {
+	n := e.waits.Len()
 	e.waits.Drop()
+	e.starts = 0
+	return int64(n)
 }
 
 // drain closes e once it has got everything that its peer, now closed, sent.
@@ -398,6 +495,9 @@ func (e *End) pump(b *queue.Batch) (full bool) {
 			return true
 		}
 		e.waits.Pop()
+		if size > 0 {
+			e.starts--
+		}
 		if !e.peer.closed {
 			e.peer.regrant(b, n)
 		}
@@ -416,17 +516,33 @@ func (e *End) may(size uint64, n int64) bool {
 	// A continuation, and a message after an abandoned one, go regardless of
 	// credit: a program grants whole messages only (relay-v1, Flow control). So
 	// does a chunk larger than all the program ever grants.
-	return size == 0 || e.left > 0 || e.credit >= n || e.credit > 0 && e.credit == e.most
+	return size == 0 || e.left > 0 || e.credit >= e.cost(size, n) || e.credit > 0 && e.credit == e.most
+}
+
+// cost is how much of the credit a chunk of n octets takes.
+func (e *End) cost(size uint64, n int64) int64 {
+	switch {
+	case e.table.wire != nil:
+	case e.table.messages && size > 0 && e.left == 0:
+		return 1
+	case e.table.messages, size == Empty:
+		return 0
+	}
+	return n
 }
 
 // deliver hands a chunk that may go to the program, unless there is no room.
 func (e *End) deliver(b *queue.Batch, size uint64, octets []byte) bool {
-	if !e.table.chunk(b, e, size, octets) {
+	if unknown := size == Empty && e.table.wire == nil && !e.table.messages; !unknown && !e.table.chunk(b, e, size, octets) {
 		return false
 	}
-	e.credit -= int64(len(octets))
+	e.credit -= e.cost(size, int64(len(octets)))
 	e.tunnel.moved = true
-	if size > 0 {
+	switch size {
+	case 0:
+	case Empty:
+		e.left = 1
+	default:
 		e.left = size
 	}
 	e.left -= uint64(len(octets))
@@ -437,9 +553,24 @@ func (e *End) deliver(b *queue.Batch, size uint64, octets []byte) bool {
 // would wake it for each. It never runs dry for that, since what is owed is a
 // small part of its window.
 func (e *End) regrant(b *queue.Batch, n int64) {
+	if e.table.messages {
+		e.acknowledge(b)
+		return
+	}
 	if e.owed += n; e.owed >= step {
 		e.window += e.owed
 		e.table.sink.TunnelAllow(b, e.id, uint64(e.owed))
 		e.owed = 0
 	}
+}
+
+// acknowledge lets a program that counts messages send as many as it sent, unless too
+// many wait.
+func (e *End) acknowledge(b *queue.Batch) {
+	if p := e.peer; e.owed == 0 || p.waits.Len() > Window || p.starts > ahead {
+		return
+	}
+	e.window += e.owed
+	e.table.sink.TunnelAllow(b, e.id, uint64(e.owed))
+	e.owed = 0
 }
