@@ -84,7 +84,7 @@ type Peer struct {
 	}
 
 	streams streams
-	pace    pace
+	pace    queue.Pace
 }
 
 var errNoLink = errors.New("no link to the node")

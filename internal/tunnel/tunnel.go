@@ -28,6 +28,10 @@ const (
 	// before those that follow are not acknowledged.
 	ahead = 512
 
+	// crowded is how many octets of messages wait for a program when it is time to wait
+	// for it: messages of any length may be sent ahead of their acknowledgements.
+	crowded = 16 << 20
+
 	// step is how many octets that went on are granted again together.
 	step = Window / 8
 
@@ -125,6 +129,7 @@ type End struct {
 	left   uint64 // octets missing of the message being delivered
 	waits  queue.Records
 	starts int // how many messages begin in waits
+	pace   queue.Pace
 
 	// Its place among the ends that wait for room; under the table's turn.
 	before, after *End
@@ -224,7 +229,8 @@ func (e *End) Chunk(now time.Time, b *queue.Batch, size uint64, octets []byte) e
 }
 
 // Message takes a whole message of a program that counts them. It fails when the
-// program was not allowed to send it.
+// program was not allowed to send it. If much waits for the program at the other end,
+// that is among the crowds of the batch.
 func (e *End) Message(now time.Time, b *queue.Batch, octets []byte) error {
 	e.tunnel.mu.Lock()
 	defer e.tunnel.mu.Unlock()
@@ -247,8 +253,12 @@ func (e *End) Message(now time.Time, b *queue.Batch, octets []byte) error {
 		e.pass(now, b, size, octets[:n])
 		octets = octets[n:]
 	}
-	if e.owed++; !e.closed {
-		e.acknowledge(b)
+	if e.owed++; e.closed {
+		return nil
+	}
+	e.acknowledge(b)
+	if e.peer.waits.Len() > crowded {
+		b.AddCrowd(e.peer)
 	}
 	return nil
 }
@@ -282,6 +292,14 @@ func (e *End) Allow(now time.Time, b *queue.Batch, octets uint64) {
 	e.credit += int64(min(octets, uint64(math.MaxInt64/2-max(e.credit, 0))))
 	e.most = max(e.most, e.credit)
 	e.allowed(now, b)
+}
+
+// Crowded implements queue.Crowd: much waits for the program, and it takes it.
+func (e *End) Crowded(now time.Time) bool {
+	e.tunnel.mu.Lock()
+	defer e.tunnel.mu.Unlock()
+	waits := e.waits.Len()
+	return !e.closed && waits > crowded && !e.pace.Stands(now, e.peer.taken-uint64(waits), 1)
 }
 
 // Ack says that the program, which counts messages, takes one more, as it has taken
