@@ -71,7 +71,7 @@ func oneOfThree(t *testing.T) conform.Env {
 		}
 	}
 	seed := others[0].network.listener.Addr().String()
-	return conform.Env{Start: func(t testing.TB) *conform.Node {
+	return conform.Env{Meet: true, Start: func(t testing.TB) *conform.Node {
 		n, err := New(Config{
 			Network: "test", Key: testKey, Listen: "127.0.0.1:0", Peers: []string{seed},
 			Memory: 1 << 30, Drain: 5 * time.Second, Log: suiteLog(),

@@ -50,6 +50,7 @@ func (n *Node) slack(d time.Duration) time.Duration {
 type Env struct {
 	Start   func(t testing.TB) *Node // a fresh node; the suite closes it
 	Virtual bool                     // invented time: each case in its own synctest bubble, on an in-memory network
+	Meet    bool                     // the nodes of all cases would find each other: one at a time
 }
 
 // A Case is one behaviour.
@@ -74,7 +75,8 @@ type Case struct {
 }
 
 // Run runs the cases as subtests named after them, each with a node of its own.
-// Over sockets it leaves out what needs invented time.
+// Over sockets it leaves out what needs invented time. Most cases only wait, and run
+// beside each other; over sockets those that depend on real time come first, alone.
 func Run(t *testing.T, env Env, cases []Case) {
 	for _, c := range cases {
 		if c.virtual != "" && !env.Virtual {
@@ -88,10 +90,10 @@ func Run(t *testing.T, env Env, cases []Case) {
 			c.Run(t, n)
 		}
 		t.Run(c.Name, func(t *testing.T) {
+			if !c.alone && !env.Meet && (env.Virtual || !c.Timed) { // bubbles do not feel each other
+				t.Parallel()
+			}
 			if env.Virtual {
-				if !c.alone {
-					t.Parallel() // bubbles do not feel each other
-				}
 				synctest.Test(t, one)
 			} else {
 				one(t)
