@@ -100,17 +100,24 @@ func TestRequirementsOverSockets(t *testing.T) { conform.Run(t, overSockets, req
 func TestExpectations(t *testing.T)            { conform.Run(t, inVirtual, conform.Expectations()) }
 func TestExpectationsOverSockets(t *testing.T) { conform.Run(t, overSockets, conform.Expectations()) }
 
+// What programs of protocol v0 expect.
+func TestOlderExpectations(t *testing.T) { conform.Run(t, inVirtual, conform.OlderExpectations()) }
+func TestOlderExpectationsOverSockets(t *testing.T) {
+	conform.Run(t, overSockets, conform.OlderExpectations())
+}
+
 // TestSuiteAgainstOneOfThree runs the suite against a node that is one of three: the
-// requirements and vectors, and what one library expects, but for what takes long and
-// is no other beside other nodes.
+// requirements and vectors, and what one library of each protocol expects, but for what
+// takes long and is no other beside other nodes.
 func TestSuiteAgainstOneOfThree(t *testing.T) {
 	var cases []conform.Case
-	for _, c := range append(requirements(t), conform.Expectations()...) {
+	for _, c := range slices.Concat(requirements(t), conform.Expectations(), conform.OlderExpectations()) {
 		if !c.Timed && !slices.ContainsFunc([]string{
 			"R5 bad varint", "R6 length above", // the parser's
 			"10000 topics", // TestNetworkManyTopicsAtOnce is about them
 			"R46 many tunnels to a peer",
 			"erl/", "java/", "go/back to back", // much the same as the rest of go/
+			"erl-v0/", "go-v0/Test", // ... as go-v0/back to back
 		}, func(start string) bool { return strings.HasPrefix(c.Name, start) }) {
 			cases = append(cases, c)
 		}
@@ -127,5 +134,6 @@ func TestSoak(t *testing.T) {
 		t.Skip("a measurement, not a test: run make soak")
 	}
 	fmt.Println()
-	conform.Soak(overSockets, append(conform.Expectations(), conform.Requirements()...), rounds, os.Stdout)
+	cases := slices.Concat(conform.Expectations(), conform.OlderExpectations(), conform.Requirements())
+	conform.Soak(overSockets, cases, rounds, os.Stdout)
 }

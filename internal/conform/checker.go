@@ -33,6 +33,7 @@ type Checker struct {
 // A tunnelEnd is the program's end of a tunnel.
 type tunnelEnd struct {
 	building bool   // TunnelResult is due
+	closing  bool   // TunnelClose was sent
 	window   int64  // octets the program may still send
 	credit   int64  // octets the node may still send, below 0 after forced chunks
 	most     int64  // the highest credit there was
@@ -208,19 +209,9 @@ func (c *Checker) received(m *relaywire.Message) error {
 			return fmt.Errorf("event of topic %q, which was never subscribed", m.Name)
 		}
 	case relaywire.TunnelInit:
-		if _, announced := c.builds[m.ID]; announced {
-			return fmt.Errorf("build id %d for a second time", m.ID)
-		}
-		if c.builds == nil {
-			c.builds = make(map[uint64]bool)
-		}
-		c.builds[m.ID] = false
-		if m.Size != relaywire.ChunkLimit {
-			return fmt.Errorf("chunk limit of build %d is %d", m.ID, m.Size)
-		}
-		return c.forService("tunnel")
+		return c.offer(m, relaywire.ChunkLimit)
 	case relaywire.TunnelResult:
-		return c.result(m)
+		return c.result(m, relaywire.ChunkLimit)
 	case relaywire.TunnelAllow:
 		e := c.open(m.ID)
 		if e == nil {
@@ -268,16 +259,31 @@ func (c *Checker) forService(what string) error {
 	return nil
 }
 
-// result checks a TunnelResult.
-func (c *Checker) result(m *relaywire.Message) error {
+// offer checks a TunnelInit, which has to say that the node takes size.
+func (c *Checker) offer(m *relaywire.Message, size uint64) error {
+	if _, announced := c.builds[m.ID]; announced {
+		return fmt.Errorf("build id %d for a second time", m.ID)
+	}
+	if c.builds == nil {
+		c.builds = make(map[uint64]bool)
+	}
+	c.builds[m.ID] = false
+	if m.Size != size {
+		return fmt.Errorf("the node takes %d of build %d, wanted %d", m.Size, m.ID, size)
+	}
+	return c.forService("tunnel")
+}
+
+// result checks a TunnelResult likewise.
+func (c *Checker) result(m *relaywire.Message, size uint64) error {
 	e := c.tunnels[m.ID]
 	switch {
 	case e == nil || !e.building:
 		return fmt.Errorf("result for tunnel %d, which is not being built", m.ID)
 	case m.TimedOut:
 		delete(c.tunnels, m.ID)
-	case m.Size != relaywire.ChunkLimit:
-		return fmt.Errorf("chunk limit of tunnel %d is %d", m.ID, m.Size)
+	case m.Size != size:
+		return fmt.Errorf("the node takes %d of tunnel %d, wanted %d", m.Size, m.ID, size)
 	default:
 		e.building = false
 	}

@@ -17,10 +17,9 @@ type step struct {
 func to(m message) step   { return step{true, m} }
 func from(m message) step { return step{false, m} }
 
-// follow has a new Checker follow a connection and returns its first objection,
+// follow has a new checker follow a connection and returns its first objection,
 // and whether that was to the last step.
-func follow(steps []step) (err error, last bool) {
-	var c Checker
+func follow(c checker, steps []step) (err error, last bool) {
 	for i := range steps {
 		if steps[i].toNode {
 			c.sent(&steps[i].message)
@@ -76,8 +75,8 @@ func TestCheckerObjectsToWhatANodeMustNotSend(t *testing.T) {
 		{"Deny after the handshake", plain, []step{from(deny("v2"))}, "opcode 01"},
 		{"Subscribe", plain, []step{from(subscribe("topic"))}, "opcode 06"},
 		{"Unsubscribe", plain, []step{from(unsubscribe("topic"))}, "opcode 07"},
-		{"chunk limit 0 in a result", initiating, []step{from(result)}, "chunk limit"},
-		{"chunk limit 0 in a TunnelInit", serving, []step{from(offer)}, "chunk limit"},
+		{"chunk limit 0 in a result", initiating, []step{from(result)}, "takes 0"},
+		{"chunk limit 0 in a TunnelInit", serving, []step{from(offer)}, "takes 0"},
 		{"message after Close", plain, []step{to(request(1, "x", "", 1)), from(closing("")), from(reply(1, ""))}, "after the last"},
 		{"second Close", plain, []step{from(closing("")), from(closing(""))}, "after the last"},
 
@@ -103,7 +102,7 @@ func TestCheckerObjectsToWhatANodeMustNotSend(t *testing.T) {
 		{"chunk above 64 KiB", initiated, []step{from(chunk(1, 1<<20, strings.Repeat("x", relaywire.ChunkLimit+1)))}, "chunk of 65537"},
 		{"first chunk beyond the allowance", initiating, []step{from(tunnelResult(1)), to(tunnelAllow(1, 10)), from(chunk(1, 8, "12345678")), from(chunk(1, 3, "123"))}, "exceeds the allowance"},
 	} {
-		err, last := follow(append(v.before[:len(v.before):len(v.before)], v.steps...))
+		err, last := follow(new(Checker), append(v.before[:len(v.before):len(v.before)], v.steps...))
 		if err == nil || !last || !strings.Contains(err.Error(), v.problem) {
 			t.Errorf("%s: objection %v, to the last step: %t; wanted one to the last step with %q", v.name, err, last, v.problem)
 		}
@@ -132,14 +131,14 @@ func TestCheckerLetsPassWhatANodeMaySend(t *testing.T) {
 		{"endless allowance", initiated, []step{to(tunnelAllow(1, ^uint64(0))), to(tunnelAllow(1, ^uint64(0))), from(chunk(1, 1, "x"))}},
 		{"what no node accepts", initiated, []step{to(initOf("group")), to(tunnelInit(1, "x", 1)), to(tunnelConfirm(9, 1)), to(chunk(8, 1, "x")), to(tunnelAllow(8, 1)), from(chunk(1, 1, "x")), from(closing("violation"))}},
 	} {
-		if err, _ := follow(append(v.before[:len(v.before):len(v.before)], v.steps...)); err != nil {
+		if err, _ := follow(new(Checker), append(v.before[:len(v.before):len(v.before)], v.steps...)); err != nil {
 			t.Errorf("%s: objection %q, wanted none", v.name, err)
 		}
 	}
 }
 
 // pass has c see a step, in either direction, and returns its objection.
-func (c *Checker) pass(s *step) error {
+func pass(c checker, s *step) error {
 	if !s.toNode {
 		return c.received(&s.message)
 	}
@@ -187,7 +186,7 @@ func TestCheckerObjectsToWhatAProgramMustNotSend(t *testing.T) {
 	} {
 		var c Checker
 		for i := range v.before {
-			if err := c.pass(&v.before[i]); err != nil {
+			if err := pass(&c, &v.before[i]); err != nil {
 				t.Errorf("%s: objection %q to step %d", v.name, err, i)
 			}
 		}
@@ -212,7 +211,7 @@ func TestCheckerLetsPassWhatAProgramMaySend(t *testing.T) {
 	} {
 		var c Checker
 		for i, step := range slices.Concat(v.before, v.steps) {
-			if err := c.pass(&step); err != nil {
+			if err := pass(&c, &step); err != nil {
 				t.Errorf("%s: objection %q to step %d, wanted none", v.name, err, i)
 			}
 		}

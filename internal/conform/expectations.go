@@ -5,14 +5,20 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/project-iris/iris/internal/relaywire"
 )
 
-// A library is what the tests of a v1 library in use have in common.
+// A library is what the tests of a library in use have in common.
 type library struct {
 	name           string
+	dialect        relaywire.Dialect
 	cluster, topic string
 	first          uint64        // id of the first request and of the first tunnel
 	threads        int           // handlers a queue runs at once
+	memory         int           // octets a queue holds
+	octets         int           // of a message, at least
+	gap            time.Duration // limit between two of many broadcasts or events
 	deferred       bool          // services answer every other request from elsewhere than its handler
 	total          time.Duration // limit of a test, 0: none
 	phase          time.Duration // limit of a part of a test, 0: none
@@ -42,6 +48,8 @@ func Expectations() []Case {
 			cluster: "go-binding-test-cluster",
 			topic:   "go-binding-test-topic",
 			threads: 8,
+			memory:  64 << 20,
+			gap:     time.Second,
 			rate:    512 << 20,
 		}, []expectation{
 			{name: "TestConnect", play: connects(100), quick: true},
@@ -55,10 +63,10 @@ func Expectations() []Case {
 			{name: "TestRequestThreadLimit", play: limitsRequestThreads(25*ms, 125*ms), timed: true},
 			{name: "TestRequestMemoryLimit", play: limitsRequestMemory(25 * ms), timed: true, quick: true},
 			{name: "TestRequestExpiration", play: requestsExpire(1*ms, 25*ms), timed: true, quick: true},
-			{name: "TestPublish", play: publishes(5, 5, 7, 15), quick: true},
+			{name: "TestPublish", play: publishes(5, 5, 7, 15, 100*ms), quick: true},
 			{name: "TestPublishThreadLimit", play: limitsThreads(100*ms, overTopic), timed: true},
 			{name: "TestPublishMemoryLimit", play: limitsMemory(1*ms, overTopic), timed: true, quick: true},
-			{name: "TestTunnel", play: tunnels(7, 7, 7, 7), quick: true},
+			{name: "TestTunnel", play: tunnels(7, 7, 7, 7, time.Second, time.Second), quick: true},
 			{name: "TestTunnelTimeout", play: tunnelsTimeOut(100 * ms), quick: true},
 			{name: "TestTunnelChunking", play: tunnelsChunk(16<<20, 10*time.Second)},
 			{name: "TestTunnelOverload", play: tunnelsOverload(64<<20, 10*ms), timed: true},
@@ -68,6 +76,8 @@ func Expectations() []Case {
 			cluster:  "erlang-binding-test-cluster",
 			topic:    "erlang-binding-test-topic",
 			threads:  1,
+			memory:   64 << 20,
+			gap:      time.Second,
 			rate:     512 << 20,
 			deferred: true,
 			total:    5 * time.Second,
@@ -81,9 +91,9 @@ func Expectations() []Case {
 			{name: "request_fail_test", play: requestsFail(125), quick: true},
 			{name: "request_timeout_test", play: requestsTimeOut(25*ms, 50*ms, 12*ms), timed: true, quick: true},
 			{name: "request_expiration_test", play: requestsExpire(1*ms, 25*ms), timed: true, quick: true},
-			{name: "publish_test", play: publishes(5, 5, 7, 15), quick: true},
+			{name: "publish_test", play: publishes(5, 5, 7, 15, 100*ms), quick: true},
 			{name: "publish_memory_limit_test", play: limitsMemory(1*ms, overTopic), timed: true, quick: true},
-			{name: "tunnel_test", play: tunnels(7, 7, 7, 7), quick: true},
+			{name: "tunnel_test", play: tunnels(7, 7, 7, 7, time.Second, time.Second), quick: true},
 			{name: "tunnel_timeout_test", play: tunnelsTimeOut(100 * ms), quick: true},
 			{name: "tunnel_chunking_test", play: tunnelsChunk(8<<20, 10*time.Second)},
 			// The limit is that of release 1.0.0. A later one of 10 ms is left
@@ -108,6 +118,8 @@ func Expectations() []Case {
 			topic:   "java-binding-test-topic",
 			first:   1,
 			threads: 8,
+			memory:  64 << 20,
+			gap:     time.Second,
 			rate:    64 << 20,
 			phase:   3 * time.Second,
 		}, []expectation{
@@ -124,11 +136,11 @@ func Expectations() []Case {
 			{name: "RequestTest.memoryLimiting", play: limitsRequestMemory(time.Second), timed: true},
 			{name: "RequestTest.expiration", play: requestsExpire(10*ms, 25*ms), timed: true, quick: true},
 			{name: "RequestTest.terminate", play: requestsTerminate(250 * ms), timed: true, quick: true},
-			{name: "PublishTest.concurrentPublishes", play: publishes(5, 5, 7, 15), quick: true},
+			{name: "PublishTest.concurrentPublishes", play: publishes(5, 5, 7, 15, 100*ms), quick: true},
 			{name: "PublishTest.threadLimiting", play: limitsThreads(100*ms, overTopic), timed: true},
 			{name: "PublishTest.memoryLimiting", play: limitsMemory(100*ms, overTopic), timed: true, quick: true, rounds: 15},
 			{name: "PublishTest.terminate", play: connects(1), quick: true, rounds: 15},
-			{name: "TunnelGeneralTest.concurrentTunnels", play: tunnels(7, 7, 7, 7), quick: true},
+			{name: "TunnelGeneralTest.concurrentTunnels", play: tunnels(7, 7, 7, 7, time.Second, time.Second), quick: true},
 			{name: "TunnelGeneralTest.timeout", play: tunnelsTimeOut(100 * ms), quick: true},
 			{name: "TunnelGeneralTest.chunking", play: tunnelsChunk(16<<20, 10*time.Second)},
 			// The library's send limits of 10 and 100 ms last ten times as long. Not

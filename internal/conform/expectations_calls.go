@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync/atomic"
 	"time"
+
+	"github.com/project-iris/iris/internal/relaywire"
 )
 
 // connects: n clients attach at once, and close at once.
@@ -32,7 +34,7 @@ func registers(n int) func(*scene) {
 
 // broadcasts: as soon as all are there, every client and every service
 // broadcasts. Every service gets all of it, its own too, exactly once. Clients
-// close when they have sent.
+// close when they have sent, services of V0 when they have it all.
 func broadcasts(clients, services, messages int) func(*scene) {
 	return func(s *scene) {
 		programs := make([]Program, services+clients)
@@ -53,18 +55,20 @@ func broadcasts(clients, services, messages int) func(*scene) {
 					return err
 				}
 			}
-			if i >= services {
-				return programs[i].Close()
+			if i < services {
+				if err := tallies[i].wait(len(programs) * messages); err != nil || s.lib.dialect != relaywire.V0 {
+					return err
+				}
 			}
-			return tallies[i].wait(len(programs)*messages, time.Second)
+			return programs[i].Close()
 		})
 		s.phase("broadcasting")
 	}
 }
 
-// publishes: clients and services subscribe to some topics and, 100 ms later,
-// publish events in each. Every one gets all of them, its own too, exactly once.
-func publishes(clients, services, topics, events int) func(*scene) {
+// publishes: clients and services subscribe to some topics and, when that has
+// settled, publish events in each. Every one gets all of them, its own too, exactly once.
+func publishes(clients, services, topics, events int, settling time.Duration) func(*scene) {
 	return func(s *scene) {
 		programs := make([]Program, services+clients)
 		tallies := make([][]*tally, len(programs))
@@ -84,7 +88,7 @@ func publishes(clients, services, topics, events int) func(*scene) {
 					return err
 				}
 			}
-			time.Sleep(100 * ms)
+			s.settle(settling)
 			return nil
 		})
 		s.phase("subscribing")
@@ -98,7 +102,7 @@ func publishes(clients, services, topics, events int) func(*scene) {
 				}
 			}
 			for k, y := range tallies[i] {
-				if err := y.wait(len(programs)*events, time.Second); err != nil {
+				if err := y.wait(len(programs) * events); err != nil {
 					return fmt.Errorf("%s: %w", topic(k), err)
 				}
 			}
@@ -242,7 +246,7 @@ func flood(messages, threads int, w way) func(*scene) {
 			}
 			return nil
 		})
-		s.must(y.wait(messages, time.Second))
+		s.must(y.wait(messages))
 	}
 }
 

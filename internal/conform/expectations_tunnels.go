@@ -46,25 +46,25 @@ func (s *scene) expectBack(t Tunnel, body []byte, limit time.Duration) error {
 
 // tunnels: as soon as all are there, every client and every service builds
 // tunnels into the cluster, sends messages and gets them back.
-func tunnels(clients, services, each, messages int) func(*scene) {
+func tunnels(clients, services, each, messages int, building, passing time.Duration) func(*scene) {
 	return func(s *scene) {
 		programs := make([]Program, services+clients)
 		s.all(len(programs), func(i int) (err error) {
 			var svc *Service
 			if i < services {
-				svc = &Service{Tunnel: s.echoTunnel(time.Second)}
+				svc = &Service{Tunnel: s.echoTunnel(passing)}
 			}
 			programs[i], err = s.attach(svc)
 			return err
 		})
 		s.phase("attaching")
 		s.all(len(programs)*each, func(i int) error {
-			t, err := programs[i/each].Open(s.lib.cluster, s.within(time.Second))
+			t, err := programs[i/each].Open(s.lib.cluster, s.within(building))
 			if err != nil {
 				return err
 			}
 			for j := range messages {
-				if err := s.expectBack(t, []byte(s.text(i, j)), time.Second); err != nil {
+				if err := s.expectBack(t, []byte(s.text(i, j)), passing); err != nil {
 					return err
 				}
 			}

@@ -13,14 +13,15 @@ import (
 )
 
 // A raw program is the suite's own. It behaves towards the node as one written
-// with a v1 library in use does, with which it shares nothing: one reader,
-// handlers in goroutines of their own behind bounded queues, ids counted upwards,
+// with a library in use does, with which it shares nothing: one reader,
+// handlers in goroutines of their own behind queues, bounded in v1, ids counted upwards,
 // no timers of its own for requests and tunnels being built. Whatever it sends
-// and reads goes through a Checker.
+// and reads goes through a checker.
 type raw struct {
 	scene   *scene
 	name    string // for reports
 	conn    net.Conn
+	dialect relaywire.Dialect
 	service *Service // nil: client-only
 
 	writing chan struct{} // holds a token while nobody writes
@@ -34,7 +35,7 @@ type raw struct {
 	dropped              atomic.Int64 // broadcasts and events
 
 	mu      sync.Mutex
-	check   Checker
+	check   checker
 	closing bool // Close was called
 	nextID  uint64
 	nextEnd uint64 // id of the next tunnel
@@ -59,6 +60,7 @@ func (s *scene) attachRaw(name string, svc *Service) (Program, error) {
 		scene:    s,
 		name:     name,
 		conn:     conn,
+		dialect:  s.lib.dialect,
 		service:  svc,
 		writing:  make(chan struct{}, 1),
 		accepted: make(chan struct{}),
@@ -76,8 +78,10 @@ func (s *scene) attachRaw(name string, svc *Service) (Program, error) {
 		p.broadcasts = s.pool(svc.Broadcasts, &p.dropped)
 		p.requests = s.pool(svc.Requests, new(atomic.Int64))
 	}
+	var hello message
+	hello, p.check = introduction(p.dialect, cluster)
 	s.work.Go(p.read)
-	if err := p.write(initOf(cluster)); err != nil {
+	if err := p.write(hello); err != nil {
 		return nil, err
 	}
 	select {
@@ -120,7 +124,7 @@ func (p *raw) write(ms ...message) error {
 	for i := range ms {
 		wrong = errors.Join(wrong, p.check.wrong(&ms[i]))
 		p.check.sent(&ms[i])
-		p.out = ms[i].AppendToNode(p.out)
+		p.out = p.dialect.AppendToNode(p.out, &ms[i])
 	}
 	p.mu.Unlock()
 	if wrong != nil {
@@ -214,7 +218,7 @@ func (p *raw) receive() error {
 	farewell := io.ErrUnexpectedEOF // what the end of the stream means
 	var m message
 	for {
-		n, err := relaywire.DefaultLimits.ParseToClient(in[start:end], &m)
+		n, err := p.dialect.ParseToClient(&relaywire.DefaultLimits, in[start:end], &m)
 		switch err {
 		case nil:
 			start += n
@@ -255,6 +259,9 @@ func (p *raw) receive() error {
 // handle does what a library does with a message. It never blocks. The Checker
 // has found the message to be in its place.
 func (p *raw) handle(m *message) {
+	if p.dialect == relaywire.V0 {
+		giveSize(m)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch m.Op {
@@ -271,9 +278,12 @@ func (p *raw) handle(m *message) {
 			Reply:   func(body string) { p.answer(reply(id, body)) },
 			Fail:    func(text string) { p.answer(fault(id, text)) },
 		}
+		if p.dialect == relaywire.V0 {
+			r.Timeout = -1
+		}
 		expiry := time.Now().Add(r.Timeout)
 		p.requests.add(len(r.Body), func() {
-			if time.Now().Before(expiry) {
+			if r.Timeout < 0 || time.Now().Before(expiry) {
 				p.service.Request(r)
 			}
 		})
@@ -294,7 +304,11 @@ func (p *raw) handle(m *message) {
 		t.discard = p.service.Discard
 		build := m.ID
 		p.scene.work.Go(func() {
-			p.answer(tunnelConfirm(build, t.id), tunnelAllow(t.id, window))
+			begin := []message{{Op: relaywire.TunnelConfirm, ID: build, Tunnel: t.id, Size: olderWindow}}
+			if p.dialect != relaywire.V0 {
+				begin = append(begin, tunnelAllow(t.id, window))
+			}
+			p.answer(begin...)
 			p.service.Tunnel(t)
 		})
 	case relaywire.TunnelResult:
@@ -342,7 +356,7 @@ func (s *scene) pool(l Limit, dropped *atomic.Int64) *pool {
 		l.Threads = s.lib.threads
 	}
 	if l.Memory == 0 {
-		l.Memory = 64 << 20
+		l.Memory = s.lib.memory
 	}
 	return &pool{scene: s, limit: l, dropped: dropped}
 }

@@ -23,7 +23,7 @@ type rawTunnel struct {
 	unpaced int           // octets sent since the last pause; of the sender
 
 	// Under p.mu.
-	credit  int // octets that may be sent
+	credit  int // octets that may be sent, or messages in V0
 	closing bool
 	reason  string // of the TunnelClose; final once ended is closed
 	inbox   []parcel
@@ -47,6 +47,9 @@ func (p *raw) newTunnel() *rawTunnel {
 		arrived: make(chan struct{}, 1),
 		ended:   make(chan struct{}),
 	}
+	if p.dialect == relaywire.V0 {
+		t.credit = olderWindow
+	}
 	p.nextEnd++
 	p.tunnels[t.id] = t
 	return t
@@ -57,7 +60,9 @@ func (p *raw) Open(cluster string, timeout time.Duration) (Tunnel, error) {
 	t := p.newTunnel()
 	p.mu.Unlock()
 	start := time.Now()
-	if err := p.write(tunnelInit(t.id, cluster, uint64(timeout.Milliseconds()))); err != nil {
+	build := tunnelInit(t.id, cluster, uint64(timeout.Milliseconds()))
+	build.Size = olderWindow // only V0 has it
+	if err := p.write(build); err != nil {
 		return nil, err
 	}
 	select {
@@ -67,6 +72,9 @@ func (p *raw) Open(cluster string, timeout time.Duration) (Tunnel, error) {
 			return nil, fmt.Errorf("build of tunnel %d of %s timed out after %v, its time was %v", t.id, p.name, took, timeout)
 		case timedOut:
 			return nil, ErrTimeout
+		}
+		if p.dialect == relaywire.V0 {
+			return t, nil
 		}
 		return t, p.write(tunnelAllow(t.id, window))
 	case <-p.ended:
@@ -79,7 +87,11 @@ func (t *rawTunnel) Send(body []byte, limit time.Duration) error {
 	announced := uint64(len(body))
 	for len(body) > 0 {
 		n := min(len(body), relaywire.ChunkLimit)
-		if err := t.spend(n, expired); err != nil {
+		price := n
+		if t.p.dialect == relaywire.V0 {
+			n, price = len(body), 1
+		}
+		if err := t.spend(price, expired); err != nil {
 			return err
 		}
 		if err := t.p.write(message{Op: relaywire.TunnelTransfer, ID: t.id, Size: announced, Body: body[:n]}); err != nil {
@@ -93,7 +105,7 @@ func (t *rawTunnel) Send(body []byte, limit time.Duration) error {
 	return nil
 }
 
-// spend waits for credit for n octets and takes it.
+// spend waits for a credit of n and takes it.
 func (t *rawTunnel) spend(n int, expired <-chan time.Time) error {
 	for {
 		select {
@@ -157,7 +169,8 @@ func (t *rawTunnel) Receive(limit time.Duration) ([]byte, error) {
 
 func (t *rawTunnel) Close() error {
 	t.p.mu.Lock()
-	first := !t.closing && t.p.tunnels[t.id] == t
+	// A library of V0 does not look whether the other end has closed it.
+	first := !t.closing && (t.p.tunnels[t.id] == t || t.p.dialect == relaywire.V0)
 	t.closing = true
 	t.p.mu.Unlock()
 	if first {

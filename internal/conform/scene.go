@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/project-iris/iris/internal/relaywire"
 )
 
 // Strict holds timed cases to the limits of the libraries' own tests over
@@ -80,6 +82,15 @@ func (s *scene) stretch(unit time.Duration) time.Duration {
 	return max(1, (coarse+unit-1)/unit)
 }
 
+// settle lets pass the time d within which subscriptions are effective, and over
+// sockets what a busy machine may take.
+func (s *scene) settle(d time.Duration) {
+	if !s.exact() {
+		d = max(d, 100*ms)
+	}
+	time.Sleep(d)
+}
+
 // many is how many messages to send where the library's own test sends n only
 // to measure: over sockets fewer will do, unless limits are exact.
 func (s *scene) many(n int) int {
@@ -91,8 +102,12 @@ func (s *scene) many(n int) int {
 
 // attach attaches a program, as a service of the library's cluster if svc is
 // given, with the node's Attach function or else a raw one. The service gets
-// handlers that fail the scene in place of those it has not.
+// handlers that fail the scene in place of those it has not. In V0 there are only
+// services.
 func (s *scene) attach(svc *Service) (p Program, err error) {
+	if svc == nil && s.lib.dialect == relaywire.V0 {
+		svc = new(Service)
+	}
 	s.mu.Lock()
 	s.cast++
 	name := fmt.Sprintf("client %d", s.cast)
@@ -257,7 +272,7 @@ func once[T any](s *scene, c chan T, v T) {
 
 // text is what sender i says the jth time.
 func (s *scene) text(i, j int) string {
-	return fmt.Sprintf("%ssender %d, message %d", s.tag, i, j)
+	return fmt.Sprintf("%-*s", s.lib.octets, fmt.Sprintf("%ssender %d, message %d", s.tag, i, j))
 }
 
 // A tally counts messages of which every one is to come exactly once.
@@ -294,10 +309,10 @@ func (y *tally) count() int {
 	return len(y.seen)
 }
 
-// wait returns once n messages have come, or with an error when none did for as
-// long as gap.
-func (y *tally) wait(n int, gap time.Duration) error {
-	gap = y.s.within(gap)
+// wait returns once n messages have come, or with an error when none did for too
+// long.
+func (y *tally) wait(n int) error {
+	gap := y.s.within(y.s.lib.gap)
 	timer := time.NewTimer(gap)
 	defer timer.Stop()
 	for y.count() < n {
