@@ -47,16 +47,17 @@ test:
 allocs:
 	go test -run 'Alloc|IdleLinkIsSmall' . ./internal/queue ./internal/messaging ./internal/tunnel ./internal/relaywire ./internal/wire ./internal/ring ./internal/balance ./internal/link
 
-# Suites that push much through sockets in real time. The same cases run under the race
-# detector too, over another transport or in invented time.
+# Tests that push much through sockets in real time. The same code runs under the race
+# detector too: over another transport, in invented time, or with less to do.
 SOCKETS := TestExpectationsOverTCP|TestExpectationsOverSockets|TestRequirementsOverSockets|TestSuiteAgainstOneOfThree
+SOCKETS := $(SOCKETS)|TestNetworkDeliversLargeMessages|TestNetworkCarriesLargeRequests|TestNetworkManyTopicsAtOnce
 
 # Those that measure how a node behaves under load run one at a time.
 race:
 	go test $(addprefix ./internal/,$(PURE))
 	go test -race -p 2 $$(go list ./cmd/... ./internal/... | grep -v $(foreach p,$(PURE) hosts,-e /internal/$p$$))
 	go test -race -p 1 -skip '$(SOCKETS)' . ./node ./internal/hosts
-	go test -p 1 -run '$(SOCKETS)' . ./node
+	go test -p 1 -parallel 8 -run '$(SOCKETS)' . ./node
 
 # What client libraries expect, in invented time, 20 times.
 twenty:

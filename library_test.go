@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,7 +37,7 @@ func TestExpectations(t *testing.T) {
 }
 
 func TestExpectationsOverTCP(t *testing.T) {
-	conform.Run(t, overSockets("tcp", "127.0.0.1:0"), conform.Expectations())
+	conform.Run(t, overSockets("tcp", func() string { return "127.0.0.1:0" }), conform.Expectations())
 }
 
 // TestExpectationsOverUnixSocket plays the quick ones.
@@ -45,20 +46,21 @@ func TestExpectationsOverUnixSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
+	t.Cleanup(func() { os.RemoveAll(dir) })
 	var quick []conform.Case
 	for _, c := range conform.Expectations() {
 		if strings.HasSuffix(c.Name, "/back to back") {
 			quick = append(quick, c)
 		}
 	}
-	path := filepath.Join(dir, "relay.sock")
-	conform.Run(t, overSockets("unix", path), quick)
+	var nodes atomic.Int64
+	conform.Run(t, overSockets("unix", func() string { return filepath.Join(dir, fmt.Sprint(nodes.Add(1), ".sock")) }), quick)
 }
 
-func overSockets(network, address string) conform.Env {
+// overSockets has each node listen on an address of its own.
+func overSockets(network string, address func() string) conform.Env {
 	return conform.Env{Start: func(t testing.TB) *conform.Node {
-		l, err := net.Listen(network, address)
+		l, err := net.Listen(network, address())
 		if err != nil {
 			t.Fatal(err)
 		}
