@@ -49,7 +49,7 @@ allocs:
 
 # Tests that push much through sockets in real time. The same code runs under the race
 # detector too: over another transport, in invented time, or with less to do.
-SOCKETS := TestExpectationsOverTCP|TestExpectationsOverSockets|TestRequirementsOverSockets|TestSuiteAgainstOneOfThree
+SOCKETS := TestExpectationsOverTCP|Test(Older)?ExpectationsOverSockets|TestRequirementsOverSockets|TestSuiteAgainstOneOfThree
 SOCKETS := $(SOCKETS)|TestNetworkDeliversLargeMessages|TestNetworkCarriesLargeRequests|TestNetworkManyTopicsAtOnce
 
 # Those that measure how a node behaves under load run one at a time.
@@ -61,7 +61,7 @@ race:
 
 # What client libraries expect, in invented time, 20 times.
 twenty:
-	go test -race ./node -run '^TestExpectations$$' -count=20 -timeout 60m
+	go test -race ./node -run '^Test(Older)?Expectations$$' -count=20 -timeout 60m
 
 # Every fuzz test there is, FUZZTIME each.
 fuzz:
