@@ -5,7 +5,7 @@
 //
 // Requirements are played by hand, message for message. Expectations are played by
 // programs: the suite's own, or those of a library that an Attach function puts on
-// the scene.
+// the scene. OlderExpectations are those of programs that speak v0.
 //
 // The cases run in invented time on an in-memory network and over real
 // sockets. Nothing in a case starts a goroutine that outlives it.

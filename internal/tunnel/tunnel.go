@@ -468,9 +468,12 @@ func (e *End) shut(b *queue.Batch) {
 	if e.peer.closed {
 		e.table.stats.Open.Add(-1)
 	} else {
-		// What the peer sent and e will not take no longer holds it up.
-		if n := e.discard(); n > 0 {
-			e.peer.regrant(b, n)
+		// What the peer sent and e will not take no longer holds it up, nor does the
+		// close that follows at once when nothing waits. Programs that count messages
+		// had better hear that alone (relay-v0, V17).
+		n, p := e.discard(), e.peer
+		if n > 0 && !(p.table.messages && p.waits.Empty()) {
+			p.regrant(b, n)
 		}
 	}
 	e.discard()
