@@ -99,7 +99,7 @@ func (a *actor) read() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.closing {
-		a.t.Errorf("a program of v%d was cut off: %v", 1-a.dialect, err)
+		a.t.Errorf("a program of %v was cut off: %v", a.dialect, err)
 	}
 	for _, p := range a.pipes {
 		close(p.came)

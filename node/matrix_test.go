@@ -59,10 +59,6 @@ var primitives = []primitive{
 
 var dialects = []relaywire.Dialect{relaywire.V0, relaywire.V1}
 
-func nameOf(d relaywire.Dialect) string {
-	return [...]string{relaywire.V0: "v0", relaywire.V1: "v1"}[d]
-}
-
 const carriers = 4 // of primitives
 
 // A place runs a play where there are nodes.
@@ -73,7 +69,7 @@ func matrix(t *testing.T, run place, primitives []primitive, sizes []int) {
 	for _, from := range dialects {
 		for _, to := range dialects {
 			for _, p := range primitives {
-				t.Run(nameOf(from)+"-"+nameOf(to)+"/"+p.name, func(t *testing.T) {
+				t.Run(from.String()+"-"+to.String()+"/"+p.name, func(t *testing.T) {
 					cluster := t.Name()
 					run(t, func(t *testing.T, fromNode, toNode dialler) {
 						p.play(t, pair{play(t, fromNode, from, "", nil), play(t, toNode, to, cluster, nil), cluster, fromNode, toNode, sizes})
@@ -321,7 +317,7 @@ func playLost(t *testing.T, p pair) {
 		other.want(content(0, 100_000))
 		lost.vanish()
 		if reason := other.over(); (reason != "") != (other.dialect == relaywire.V1) {
-			t.Errorf("the end of a lost program's tunnel came to v%d with %q", 1-other.dialect, reason)
+			t.Errorf("the end of a lost program's tunnel came to %v with %q", other.dialect, reason)
 		}
 	}
 }
@@ -374,7 +370,7 @@ func TestMatrixMixedCluster(t *testing.T) {
 			}
 			for to, n := range counts {
 				if n < 50 {
-					t.Errorf("%d of 200 requests of %s went to members of %s", n, nameOf(d), nameOf(relaywire.Dialect(to)))
+					t.Errorf("%d of 200 requests of %v went to members of %v", n, d, relaywire.Dialect(to))
 				}
 			}
 			a.send(relaywire.Message{Op: relaywire.Broadcast, Name: []byte(cluster), Body: []byte("all of you")})

@@ -60,9 +60,9 @@ func newNodeCommand() *cobra.Command {
 		Example: `iris node --dev
 iris keygen demo.key && iris node --net demo --key demo.key
 iris node --net demo --key demo.key --peer 192.0.2.1 --discover none`,
-		Long: `Runs the node of this host. Programs of the host attach to it on loopback; the
-nodes of other hosts with the same network and key are linked to it, encrypted,
-and what their programs offer can be used by name.
+		Long: `Runs the node of this host. Programs of the host attach to it on loopback, by
+relay protocol v1 or v0; the nodes of other hosts with the same network and key are
+linked to it, encrypted, and what their programs offer can be used by name.
 
 Nodes of one local network find each other, by sealed packets: multicast, where
 that finds nobody a scan of small subnets, and the addresses of last time. Name

@@ -144,7 +144,7 @@ func (c *conn) handshake() bool {
 	if c.told.Load() != nil {
 		c.kick() // asked to end while the deadline was the handshake's
 	}
-	c.server.Log.Debug("program attached", "conn", c.m.ID, "cluster", c.m.Cluster, "program", c.peer())
+	c.server.Log.Debug("program attached", "conn", c.m.ID, "cluster", c.m.Cluster, "program", c.peer(), "protocol", c.dialect)
 	return true
 }
 

@@ -11,6 +11,9 @@ const (
 	V0                // VersionV0, the older one (docs/relay-v0.md)
 )
 
+// String returns the name of the version, "v1" or "v0".
+func (d Dialect) String() string { return [...]string{V1: "v1", V0: "v0"}[d] }
+
 // Dialect returns the version of an Init: of one that is neither, V1.
 func (m *Message) Dialect() Dialect {
 	if m.Magic == nil && string(m.Version) == VersionV0 {
