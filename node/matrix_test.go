@@ -52,8 +52,10 @@ var primitives = []primitive{
 	{"tunnel", playTunnel},
 	{"no reply", playNoReply},
 	{"tunnel ahead", playAhead},
+	{"tunnel behind", playBehind},
 	{"tunnel abandoned", playAbandoned},
 	{"tunnel closed", playClosed},
+	{"tunnel closed by both", playCrossed},
 	{"tunnel lost", playLost},
 }
 
@@ -266,6 +268,31 @@ func playAhead(t *testing.T, p pair) {
 	work.Wait()
 }
 
+// playBehind has programs that begin to take messages when many wait, more of which are
+// to come than anybody holds.
+func playBehind(t *testing.T, p pair) {
+	near, far := p.from.tunnel(p.cluster, p.to)
+	const messages, behind, size = 800, 384, 7000
+	var work sync.WaitGroup
+	for _, way := range []struct{ from, to *pipe }{{near, far}, {far, near}} {
+		begin := make(chan struct{})
+		work.Go(func() {
+			for i := range messages {
+				if way.from.put(content(i, size)); i == behind {
+					close(begin)
+				}
+			}
+		})
+		work.Go(func() {
+			<-begin
+			for i := range messages {
+				way.to.want(content(i, size))
+			}
+		})
+	}
+	work.Wait()
+}
+
 // playAbandoned has a program of v1 begin messages that it does not end: one of v0 gets
 // whole ones only.
 func playAbandoned(t *testing.T, p pair) {
@@ -302,6 +329,30 @@ func playClosed(t *testing.T, p pair) {
 		if reason := other.over(); reason != "" {
 			t.Errorf("a close came as %q", reason)
 		}
+	}
+}
+
+// playCrossed has both sides close at the same time: each hears of it once.
+func playCrossed(t *testing.T, p pair) {
+	for range 10 {
+		near, far := p.from.tunnel(p.cluster, p.to)
+		var work sync.WaitGroup
+		for _, end := range []*pipe{near, far} {
+			work.Go(func() {
+				for i := range 10 {
+					end.put(content(i, 1000))
+				}
+				end.close()
+				for i := 0; ; i++ {
+					body, ok := <-end.came
+					if !ok {
+						break
+					}
+					same(t, body, content(i, 1000))
+				}
+			})
+		}
+		work.Wait()
 	}
 }
 
