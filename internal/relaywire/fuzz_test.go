@@ -10,28 +10,37 @@ var fuzzLimits = Limits{Handshake: 32, Name: 256, Body: 1024}
 
 func FuzzParseInit(f *testing.F) {
 	encode := func(m *Message, b []byte) []byte { return m.Dialect().AppendToNode(b, m) }
-	fuzzParse(f, (*Limits).ParseInit, encode, func(v *vector) bool { return v.toNode() && v.Opcode == Init })
+	fuzzParse(f, dialects, (*Limits).ParseInit, encode, func(v *vector) bool { return v.toNode() && v.op() == Init })
 }
 
-func FuzzParseToNode(f *testing.F) {
-	fuzzParse(f, (*Limits).ParseToNode, (*Message).AppendToNode, func(v *vector) bool { return v.toNode() && v.Opcode != Init })
+func FuzzParseToNode(f *testing.F)     { fuzzParseToNode(f, V1) }
+func FuzzParseToNodeV0(f *testing.F)   { fuzzParseToNode(f, V0) }
+func FuzzParseToClient(f *testing.F)   { fuzzParseToClient(f, V1) }
+func FuzzParseToClientV0(f *testing.F) { fuzzParseToClient(f, V0) }
+
+func fuzzParseToNode(f *testing.F, d Dialect) {
+	encode := func(m *Message, b []byte) []byte { return d.AppendToNode(b, m) }
+	fuzzParse(f, []Dialect{d}, d.ParseToNode, encode, func(v *vector) bool { return v.toNode() && v.op() != Init })
 }
 
-func FuzzParseToClient(f *testing.F) {
-	fuzzParse(f, (*Limits).ParseToClient, (*Message).AppendToClient, func(v *vector) bool { return !v.toNode() })
+func fuzzParseToClient(f *testing.F, d Dialect) {
+	encode := func(m *Message, b []byte) []byte { return d.AppendToClient(b, m) }
+	fuzzParse(f, []Dialect{d}, d.ParseToClient, encode, func(v *vector) bool { return !v.toNode() })
 }
 
-// fuzzParse gives parse any bytes, beginning with the wanted vectors and with
-// what is known to be invalid, and holds the result against the contract.
-func fuzzParse(f *testing.F, parse parseFunc, encode func(*Message, []byte) []byte, want func(*vector) bool) {
-	all := readVectors(f)
-	for _, v := range all.Message {
-		if want(&v) {
+// fuzzParse gives parse any bytes, beginning with the wanted vectors of the dialects and
+// with what is known to be invalid, and holds the result against the contract.
+func fuzzParse(f *testing.F, of []Dialect, parse parseFunc, encode func(*Message, []byte) []byte, want func(*vector) bool) {
+	for _, d := range of {
+		all := readVectors(f, d)
+		for _, v := range all.Message {
+			if want(&v) {
+				f.Add([]byte(v.Hex))
+			}
+		}
+		for _, v := range all.Invalid {
 			f.Add([]byte(v.Hex))
 		}
-	}
-	for _, v := range all.Invalid {
-		f.Add([]byte(v.Hex))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		b = b[:len(b):len(b)] // reading beyond would panic

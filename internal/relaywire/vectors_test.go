@@ -8,13 +8,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 )
 
-// vectors is testdata/relay-v1.json. Its delivery rules, which say when a
-// chunk may go out, are left to the package that keeps them.
+// vectors is testdata/relay-v1.json or relay-v0.json. The delivery rules of V1, which
+// say when a chunk may go out, are left to the package that keeps them.
 type vectors struct {
+	dialect   Dialect
 	Protocol  string
 	Primitive []struct {
 		Name, Type string
@@ -40,8 +42,9 @@ type vectors struct {
 
 // A vector is a message, its fields in wire order, and its encoding.
 type vector struct {
+	dialect                  Dialect
 	Name, Direction, Message string
-	Opcode                   Op
+	Opcode                   byte
 	Fields                   []struct {
 		Name, Type string
 		Value      any
@@ -57,53 +60,83 @@ func (o *octets) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-func readVectors(t testing.TB) *vectors {
+var dialects = []Dialect{V1, V0}
+
+func (d Dialect) String() string { return []string{"v1", "v0"}[d] }
+
+func readVectors(t testing.TB, dialect Dialect) *vectors {
 	t.Helper()
-	data, err := os.ReadFile("testdata/relay-v1.json")
+	data, err := os.ReadFile("testdata/relay-" + dialect.String() + ".json")
 	if err != nil {
 		t.Fatal(err)
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
-	v := new(vectors)
+	v := &vectors{dialect: dialect}
 	if err := d.Decode(v); err != nil {
 		t.Fatal(err)
 	}
-	if v.Protocol != Version {
-		t.Fatalf("vectors of protocol %q, want %q", v.Protocol, Version)
+	if want := []string{Version, `v0 (version string "v1.0")`}[dialect]; v.Protocol != want {
+		t.Fatalf("vectors of protocol %q, want %q", v.Protocol, want)
 	}
-	if len(v.Primitive) == 0 || len(v.NonCanonical) == 0 || len(v.Message) == 0 || len(v.Invalid) == 0 || len(v.Chunking) == 0 {
+	if len(v.Primitive) == 0 || len(v.NonCanonical) == 0 || len(v.Message) == 0 || len(v.Invalid) == 0 || dialect == V1 && len(v.Chunking) == 0 {
 		t.Fatal("a part of the vectors is missing")
 	}
+	for i := range v.Message {
+		v.Message[i].dialect = dialect
+	}
 	return v
+}
+
+// eachVector has check see the vectors of messages of both dialects.
+func eachVector(t *testing.T, check func(t *testing.T, v *vector)) {
+	for _, d := range dialects {
+		for _, v := range readVectors(t, d).Message {
+			t.Run(d.String()+"/"+v.Name, func(t *testing.T) { check(t, &v) })
+		}
+	}
+}
+
+// op returns what v is to the package.
+func (v *vector) op() Op {
+	if v.dialect == V0 {
+		return opsV0[v.Opcode]
+	}
+	return Op(v.Opcode)
 }
 
 // toNode reports whether a client sends the message.
 func (v *vector) toNode() bool { return v.Direction == "client-to-node" }
 
+// unserved reports whether v is the Init of a version that is none of the package's. In
+// V0 that is no more than an unknown magic string.
+func (v *vector) unserved() bool {
+	return v.dialect == V0 && v.Name == "init-unsupported-version"
+}
+
 // parse reads b as whoever receives v does.
 func (v *vector) parse(l *Limits, b []byte, m *Message) (int, error) {
 	switch {
 	case !v.toNode():
-		return l.ParseToClient(b, m)
-	case v.Opcode == Init:
+		return v.dialect.ParseToClient(l, b, m)
+	case v.op() == Init:
 		return l.ParseInit(b, m)
 	}
-	return l.ParseToNode(b, m)
+	return v.dialect.ParseToNode(l, b, m)
 }
 
 // append encodes m as whoever sends v does.
 func (v *vector) append(b []byte, m *Message) []byte {
 	if v.toNode() {
-		return m.AppendToNode(b)
+		return v.dialect.AppendToNode(b, m)
 	}
-	return m.AppendToClient(b)
+	return v.dialect.AppendToClient(b, m)
 }
 
 // message returns what the fields of v say.
 func (v *vector) message(t testing.TB) *Message {
 	t.Helper()
-	m := &Message{Op: v.Opcode}
+	m := &Message{Op: v.op()}
 	for _, f := range v.Fields {
 		switch f.Type {
 		case "bool":
@@ -119,13 +152,13 @@ func (v *vector) message(t testing.TB) *Message {
 		case "varint":
 			n := number(t, string(f.Value.(json.Number)))
 			switch {
-			case f.Name == "tunnel_id" && v.toNode() && v.Opcode == TunnelConfirm:
+			case f.Name == "tunnel_id" && v.toNode() && v.op() == TunnelConfirm:
 				m.Tunnel = n
-			case f.Name == "id", f.Name == "tunnel_id", f.Name == "build_id":
+			case f.Name == "id", f.Name == "tunnel_id", f.Name == "build_id", f.Name == "temp_id":
 				m.ID = n
 			case f.Name == "timeout_ms":
 				m.Timeout = n
-			case f.Name == "chunk_limit", f.Name == "space", f.Name == "size_or_cont":
+			case f.Name == "chunk_limit", f.Name == "space", f.Name == "size_or_cont", f.Name == "buffer":
 				m.Size = n
 			default:
 				t.Fatalf("%s: unknown field %s", v.Name, f.Name)
@@ -137,7 +170,7 @@ func (v *vector) message(t testing.TB) *Message {
 				m.Magic = b
 			case "version":
 				m.Version = b
-			case "cluster", "topic":
+			case "cluster", "app", "topic":
 				m.Name = b
 			case "message", "request", "reply", "fault", "event", "payload", "reason":
 				m.Body = b
@@ -180,7 +213,7 @@ func same(a, b *Message) bool {
 }
 
 func TestPrimitivesAreEncodedAsInVectors(t *testing.T) {
-	for _, v := range readVectors(t).Primitive {
+	for _, v := range slices.Concat(readVectors(t, V1).Primitive, readVectors(t, V0).Primitive) {
 		var enc []byte
 		p := parser{b: v.Hex}
 		switch v.Type {
@@ -212,7 +245,7 @@ func TestPrimitivesAreEncodedAsInVectors(t *testing.T) {
 }
 
 func TestPaddedVarintIsAcceptedUpTo10Octets(t *testing.T) {
-	for _, v := range readVectors(t).NonCanonical {
+	for _, v := range slices.Concat(readVectors(t, V1).NonCanonical, readVectors(t, V0).NonCanonical) {
 		p := parser{b: v.Hex}
 		n := p.varint()
 		switch v.Expect {
@@ -231,55 +264,70 @@ func TestPaddedVarintIsAcceptedUpTo10Octets(t *testing.T) {
 }
 
 func TestMessagesAreEncodedAsInVectors(t *testing.T) {
-	for _, v := range readVectors(t).Message {
+	eachVector(t, func(t *testing.T, v *vector) {
 		m := v.message(t)
 		if got := v.append(nil, m); !bytes.Equal(got, v.Hex) {
-			t.Errorf("%s: encoded to %x, want %x", v.Name, got, v.Hex)
+			t.Errorf("encoded to %x, want %x", got, v.Hex)
 		}
 		if v.toNode() {
-			continue
+			return
 		}
 		// In pieces, as a large body is written.
-		parts := m.AppendHeadToClient(nil)
+		parts := v.dialect.AppendHeadToClient(nil, m)
 		if !bytes.HasPrefix(v.Hex, parts) {
-			t.Errorf("%s: head %x is no prefix of %x", v.Name, parts, v.Hex)
+			t.Errorf("head %x is no prefix of %x", parts, v.Hex)
 		}
-		parts = m.AppendTailToClient(append(parts, m.Body...))
+		parts = v.dialect.AppendTailToClient(append(parts, m.Body...), m)
 		if !bytes.Equal(parts, v.Hex) {
-			t.Errorf("%s: head, body and tail are %x, want %x", v.Name, parts, v.Hex)
+			t.Errorf("head, body and tail are %x, want %x", parts, v.Hex)
 		}
-	}
+	})
 }
 
 func TestMessagesAreParsedAsInVectors(t *testing.T) {
-	for _, v := range readVectors(t).Message {
+	eachVector(t, func(t *testing.T, v *vector) {
 		// What follows belongs to the next message.
 		b := append(bytes.Clone(v.Hex), 0xff, 0x80)
 		var got Message
 		n, err := v.parse(&DefaultLimits, b, &got)
+		if v.unserved() {
+			if err != ErrMagic {
+				t.Errorf("parsed to %+v, error %v; want %v", got, err, ErrMagic)
+			}
+			return
+		}
 		if err != nil || n != len(v.Hex) {
-			t.Errorf("%s: parsed %d octets of %d, error %v", v.Name, n, len(v.Hex), err)
-			continue
+			t.Errorf("parsed %d octets of %d, error %v", n, len(v.Hex), err)
+			return
 		}
 		if want := v.message(t); !same(&got, want) {
-			t.Errorf("%s: parsed to %+v, want %+v", v.Name, got, *want)
+			t.Errorf("parsed to %+v, want %+v", got, *want)
 		}
-	}
+		if v.toNode() && v.op() == Init && got.Dialect() != v.dialect {
+			t.Errorf("an Init of dialect %v", got.Dialect())
+		}
+	})
 }
 
 func TestInvalidInputIsToldApart(t *testing.T) {
-	for _, v := range readVectors(t).Invalid {
-		parse := DefaultLimits.ParseToNode
+	for _, d := range dialects {
+		testInvalidInput(t, d)
+	}
+}
+
+func testInvalidInput(t *testing.T, d Dialect) {
+	for _, v := range readVectors(t, d).Invalid {
+		parse := d.ParseToNode
 		if !v.AfterHandshake {
-			parse = DefaultLimits.ParseInit
+			parse = (*Limits).ParseInit
 		}
 		var m Message
-		n, err := parse(v.Hex, &m)
+		n, err := parse(&DefaultLimits, v.Hex, &m)
 		complete := err == nil && n == len(v.Hex)
 
 		switch v.Expect {
 		case "drop", "drop-silent":
-			if v.Name == "tunnel-confirm-unknown-build" {
+			if v.Name == "tunnel-confirm-unknown-build" || v.Name == "tunnel-reply-unknown-temp-id" {
 				// Only the node knows which builds it announced.
 				if !complete {
 					t.Errorf("%s: parsed %d octets, error %v", v.Name, n, err)
@@ -314,7 +362,7 @@ func TestInvalidInputIsToldApart(t *testing.T) {
 }
 
 func TestChunksOfVectorsFitTheProtocol(t *testing.T) {
-	for _, v := range readVectors(t).Chunking {
+	for _, v := range readVectors(t, V1).Chunking {
 		if v.ChunkLimit != ChunkLimit {
 			t.Errorf("length %d: cut for chunks of %d, want %d", v.Length, v.ChunkLimit, ChunkLimit)
 		}
