@@ -54,6 +54,7 @@ type conn struct {
 	m       *messaging.Conn
 	tunnels *tunnel.Table
 	joins   joins
+	owes    []*tunnel.End // acknowledgements, once all is handled that came with a message
 	in      input
 	batch   queue.Batch
 
@@ -191,12 +192,14 @@ func (c *conn) read() ending {
 			c.in.take(n)
 			frames, octets = frames+1, octets+n
 			if frames >= mostFrames || octets >= mostOctets || c.batch.Octets >= mostOctets {
+				c.acknowledge()
 				c.batch.Flush()
 				WaitOut(&c.batch, c.ending)
 				runtime.Gosched() // a flood takes its turn like everybody
 				frames, octets = 0, 0
 			}
 		}
+		c.acknowledge()
 		c.batch.Flush()
 		WaitOut(&c.batch, c.ending)
 		if err := c.in.fill(c.io, need); err != nil {
@@ -230,6 +233,7 @@ func (c *conn) handle(now time.Time, m *relaywire.Message) (ending, bool) {
 		case e == nil:
 		case c.dialect == relaywire.V0:
 			err = e.Message(now, b, m.Body)
+			c.owe(e)
 		default:
 			err = e.Chunk(now, b, m.Size, m.Body)
 		}

@@ -36,6 +36,22 @@ func (c *conn) takesOf() uint64 {
 	return relaywire.ChunkLimit
 }
 
+// owe notes an end whose program has sent a message of V0.
+func (c *conn) owe(e *tunnel.End) {
+	if n := len(c.owes); n == 0 || c.owes[n-1] != e {
+		c.owes = append(c.owes, e)
+	}
+}
+
+// acknowledge pays what is owed.
+func (c *conn) acknowledge() {
+	for _, e := range c.owes {
+		e.Acknowledge(&c.batch)
+	}
+	clear(c.owes)
+	c.owes = c.owes[:0]
+}
+
 // farewell returns the last message to the program. In V0 there is one for who asked
 // for the end, and a word for nobody else (V2).
 func (c *conn) farewell(e ending) []byte {

@@ -37,6 +37,7 @@ func TestSenderOfLargeMessagesWaitsWhileTheyMove(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		sender.Acknowledge(&w.b)
 	}
 	take := func(octets int) {
 		to.chunks = octets / chunkLimit

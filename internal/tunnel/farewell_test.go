@@ -33,6 +33,7 @@ func TestBlockedSenderIsReleasedByTheCloseAlone(t *testing.T) {
 		if err := sender.Message(w.now, &w.b, []byte("waits")); err != nil {
 			t.Fatal(err)
 		}
+		sender.Acknowledge(&w.b)
 	}
 	from.heard = nil
 	receiver.Close(w.now, &w.b)

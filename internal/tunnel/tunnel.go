@@ -230,7 +230,7 @@ func (e *End) Chunk(now time.Time, b *queue.Batch, size uint64, octets []byte) e
 
 // Message takes a whole message of a program that counts them. It fails when the
 // program was not allowed to send it. If much waits for the program at the other end,
-// that is among the crowds of the batch.
+// that is among the crowds of the batch. The caller has to call Acknowledge soon.
 func (e *End) Message(now time.Time, b *queue.Batch, octets []byte) error {
 	e.tunnel.mu.Lock()
 	defer e.tunnel.mu.Unlock()
@@ -239,11 +239,12 @@ func (e *End) Message(now time.Time, b *queue.Batch, octets []byte) error {
 		return nil
 	case e.window == 0:
 		return ErrCredit
-	case e.draining:
-		e.table.sink.TunnelAllow(b, e.id, 1) // so that it is not stuck in a send
-		return nil
 	}
 	e.window--
+	e.owed++
+	if e.draining {
+		return nil
+	}
 	size := uint64(len(octets))
 	if size == 0 {
 		size, octets = Empty, []byte{0}
@@ -253,14 +254,21 @@ func (e *End) Message(now time.Time, b *queue.Batch, octets []byte) error {
 		e.pass(now, b, size, octets[:n])
 		octets = octets[n:]
 	}
-	if e.owed++; e.closed {
-		return nil
-	}
-	e.acknowledge(b)
-	if e.peer.waits.Len() > crowded {
+	if !e.closed && e.peer.waits.Len() > crowded {
 		b.AddCrowd(e.peer)
 	}
 	return nil
+}
+
+// Acknowledge has the program hear of the messages it sent, but for those that have to
+// wait. It comes when all is handled that came together with them: if that was a close,
+// there is nothing to hear any more (relay-v0, V17).
+func (e *End) Acknowledge(b *queue.Batch) {
+	e.tunnel.mu.Lock()
+	defer e.tunnel.mu.Unlock()
+	if !e.closed {
+		e.acknowledge(b)
+	}
 }
 
 // pass passes a chunk on that the program was allowed to send.
@@ -269,7 +277,9 @@ func (e *End) pass(now time.Time, b *queue.Batch, size uint64, octets []byte) {
 	p := e.peer
 	switch {
 	case p.waits.Empty() && p.may(size, n) && p.deliver(b, size, octets):
-		e.regrant(b, n)
+		if !e.table.messages { // else that is for Acknowledge
+			e.regrant(b, n)
+		}
 	case !p.waits.Push(size, octets):
 		e.abort(now, b, NoMemory)
 		return
