@@ -106,6 +106,16 @@ func TestOlderExpectationsOverSockets(t *testing.T) {
 	conform.Run(t, overSockets, conform.OlderExpectations())
 }
 
+// What protocol v0 requires.
+func TestOlderRequirements(t *testing.T) { conform.Run(t, inVirtual, olderRequirements(t)) }
+func TestOlderRequirementsOverSockets(t *testing.T) {
+	conform.Run(t, overSockets, olderRequirements(t))
+}
+
+func olderRequirements(t *testing.T) []conform.Case {
+	return append(conform.OlderRequirements(), conform.OlderVectors(t, "../internal/relaywire/testdata/relay-v0.json")...)
+}
+
 // TestSuiteAgainstOneOfThree runs the suite against a node that is one of three: the
 // requirements and vectors, and what one library of each protocol expects, but for what
 // takes long and is no other beside other nodes.

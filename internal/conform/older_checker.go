@@ -3,6 +3,7 @@ package conform
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/project-iris/iris/internal/relaywire"
 )
@@ -55,10 +56,26 @@ func (c *olderChecker) sent(m *relaywire.Message) {
 		e.credit++
 	case m.Op == relaywire.TunnelClose && e != nil:
 		e.closing = true
+	case m.Op == relaywire.TunnelInit:
+		c.begin(m.ID, m)
+	case m.Op == relaywire.TunnelConfirm:
+		c.begin(m.Tunnel, m)
 	case m.Op != relaywire.TunnelTransfer && m.Op != relaywire.TunnelAllow:
 		c.Checker.sent(m)
 	}
 }
+
+// begin notes a tunnel of which the program takes another number of messages than the
+// libraries do.
+func (c *olderChecker) begin(id uint64, m *relaywire.Message) {
+	known := c.tunnels[id]
+	c.Checker.sent(m)
+	if e := c.tunnels[id]; e != known {
+		e.credit = int64(min(m.Size, math.MaxInt64)) - olderWindow
+	}
+}
+
+// received says}
 
 // received says what is wrong with a message from the node, nil if nothing is.
 func (c *olderChecker) received(m *relaywire.Message) error {

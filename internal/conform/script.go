@@ -46,11 +46,12 @@ func play(scene func(s *stage)) func(testing.TB, *Node) {
 // starts none.
 type script struct {
 	*stage
-	name  string // for reports
-	conn  net.Conn
-	check Checker
-	in    []byte // read, not parsed
-	syncs int
+	name    string // for reports
+	conn    net.Conn
+	dialect relaywire.Dialect
+	check   checker
+	in      []byte // read, not parsed
+	syncs   int
 }
 
 // dial opens a connection that has not sent an Init.
@@ -60,7 +61,7 @@ func (s *stage) dial(name string) *script {
 	if err != nil {
 		s.Fatalf("%s cannot connect: %v", name, err)
 	}
-	c := &script{stage: s, name: fmt.Sprintf("%s (connection %d)", name, len(s.scripts)), conn: conn}
+	c := &script{stage: s, name: fmt.Sprintf("%s (connection %d)", name, len(s.scripts)), conn: conn, check: new(Checker)}
 	s.scripts = append(s.scripts, c)
 	return c
 }
@@ -89,7 +90,7 @@ func (c *script) send(ms ...message) {
 	var b []byte
 	for i := range ms {
 		c.check.sent(&ms[i])
-		b = ms[i].AppendToNode(b)
+		b = c.dialect.AppendToNode(b, &ms[i])
 	}
 	c.write(b)
 }
@@ -239,10 +240,10 @@ func (c *script) read(until time.Time) (*message, error) {
 	c.conn.SetReadDeadline(until)
 	for {
 		m := new(message)
-		n, err := relaywire.DefaultLimits.ParseToClient(c.in, m)
+		n, err := c.dialect.ParseToClient(&relaywire.DefaultLimits, c.in, m)
 		if err == nil {
 			c.in = c.in[n:]
-			if shortest := len(m.AppendHeadToClient(nil)) + len(m.Body) + len(m.AppendTailToClient(nil)); n != shortest {
+			if shortest := len(c.dialect.AppendHeadToClient(nil, m)) + len(m.Body) + len(c.dialect.AppendTailToClient(nil, m)); n != shortest {
 				c.Fatalf("%s: %s came in %d octets, wanted %d", c.name, describe(m), n, shortest)
 			}
 			if err := c.check.received(m); err != nil {

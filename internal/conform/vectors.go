@@ -6,6 +6,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/project-iris/iris/internal/relaywire"
 )
 
 // Vectors returns the cases of the test vectors of the protocol, a file that
@@ -13,23 +15,10 @@ import (
 // delivers the chunks of a tunnel.
 func Vectors(t testing.TB, path string) []Case {
 	t.Helper()
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var file struct {
-		Invalid  []invalidInput
-		Delivery []delivery
-	}
-	if err := json.Unmarshal(data, &file); err != nil {
-		t.Fatalf("%s: %v", path, err)
-	}
-	if len(file.Invalid) == 0 || len(file.Delivery) == 0 {
+	file := readVectors(t, path)
+	cases := file.invalid("vector/", relaywire.V1)
+	if len(file.Delivery) == 0 {
 		t.Fatalf("%s: a part of the vectors is missing", path)
-	}
-	var cases []Case
-	for _, v := range file.Invalid {
-		cases = append(cases, Case{Name: "vector/" + v.Name, Run: play(v.play)})
 	}
 	for _, v := range file.Delivery {
 		cases = append(cases, Case{Name: "vector/" + v.Name, Run: play(v.play)})
@@ -37,8 +26,44 @@ func Vectors(t testing.TB, path string) []Case {
 	return cases
 }
 
+// OlderVectors returns those of V0, which are about invalid input alone.
+func OlderVectors(t testing.TB, path string) []Case {
+	t.Helper()
+	return readVectors(t, path).invalid("vector of v0/", relaywire.V0)
+}
+
+// vectors is what is played of a file.
+type vectors struct {
+	Invalid  []invalidInput
+	Delivery []delivery
+}
+
+func readVectors(t testing.TB, path string) (file vectors) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, &file); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	if len(file.Invalid) == 0 {
+		t.Fatalf("%s: a part of the vectors is missing", path)
+	}
+	return file
+}
+
+func (f vectors) invalid(prefix string, d relaywire.Dialect) (cases []Case) {
+	for _, v := range f.Invalid {
+		v.dialect = d
+		cases = append(cases, Case{Name: prefix + v.Name, Run: play(v.play)})
+	}
+	return cases
+}
+
 // An invalidInput is what a client might send, and what a node does about it.
 type invalidInput struct {
+	dialect           relaywire.Dialect
 	Name, Hex, Expect string
 	AfterHandshake    bool   `json:"after_handshake"`
 	Response          string // in digits
@@ -47,7 +72,10 @@ type invalidInput struct {
 func (v invalidInput) play(s *stage) {
 	other := s.attachClientOnly()
 	c := s.dial("client")
-	if v.AfterHandshake {
+	switch {
+	case v.AfterHandshake && v.dialect == relaywire.V0:
+		c.attachOlder("group")
+	case v.AfterHandshake:
 		c.send(initOf(""))
 		c.expect(accept)
 	}
@@ -62,7 +90,7 @@ func (v invalidInput) play(s *stage) {
 		}
 		c.expectEOF()
 	case "drop":
-		c.expectClose(true)
+		c.expectDrop()
 	case "drop-on-eof":
 		c.halfClose()
 		c.expectEOF()
