@@ -62,8 +62,6 @@ func (o *octets) UnmarshalText(text []byte) (err error) {
 
 var dialects = []Dialect{V1, V0}
 
-func (d Dialect) String() string { return []string{"v1", "v0"}[d] }
-
 func readVectors(t testing.TB, dialect Dialect) *vectors {
 	t.Helper()
 	data, err := os.ReadFile("testdata/relay-" + dialect.String() + ".json")
