@@ -232,6 +232,21 @@ func (a *actor) hear(want []byte) {
 	}
 }
 
+// until hears on until text comes.
+func (a *actor) until(text string) {
+	a.t.Helper()
+	for {
+		select {
+		case got := <-a.heard:
+			if string(got) == text {
+				return
+			}
+		case <-a.done:
+			a.t.Fatalf("%q did not come", text)
+		}
+	}
+}
+
 // What a program takes of a tunnel ahead of itself.
 const (
 	window0 = 100      // messages, in v0
@@ -278,7 +293,12 @@ func (a *actor) tunnel(cluster string, to *actor) (near, far *pipe) {
 	if a.dialect == relaywire.V1 {
 		a.send(relaywire.Message{Op: relaywire.TunnelAllow, ID: near.id, Size: window1})
 	}
-	return near, <-to.offered
+	select {
+	case far = <-to.offered:
+	case <-to.done:
+		a.t.Fatal("the member was cut off when a tunnel was built")
+	}
+	return near, far
 }
 
 func (p *pipe) pulse() {

@@ -38,6 +38,7 @@ type pair struct {
 	sizes            []int // of messages
 }
 
+// A primitive is something that programs do, and its play with a pair of them.
 type primitive struct {
 	name string
 	play func(t *testing.T, p pair)
@@ -59,9 +60,9 @@ var primitives = []primitive{
 	{"tunnel lost", playLost},
 }
 
-var dialects = []relaywire.Dialect{relaywire.V0, relaywire.V1}
+const carriers = 4 // so many are the first
 
-const carriers = 4 // of primitives
+var dialects = []relaywire.Dialect{relaywire.V0, relaywire.V1}
 
 // A place runs a play where there are nodes.
 type place = func(t *testing.T, play func(t *testing.T, from, to dialler))
@@ -170,10 +171,6 @@ func heard(a *actor, send func()) {
 		send()
 		select {
 		case <-a.heard:
-			time.Sleep(look) // what is under way of them
-			for len(a.heard) > 0 {
-				<-a.heard
-			}
 			return
 		case <-a.done:
 			a.t.Fatal("nothing is heard")
@@ -203,11 +200,9 @@ func (p pair) playHeard(from *actor, op relaywire.Op, name string, to ...*actor)
 	for _, a := range to {
 		heard(a, func() { send([]byte("anybody there?")) })
 	}
-	// The last of what was sent until then.
 	send([]byte("begin"))
 	for _, a := range to {
-		for string(<-a.heard) != "begin" {
-		}
+		a.until("begin")
 	}
 	for i := range 100 {
 		send(content(i, 100))
@@ -343,12 +338,10 @@ func playCrossed(t *testing.T, p pair) {
 					end.put(content(i, 1000))
 				}
 				end.close()
-				for i := 0; ; i++ {
-					body, ok := <-end.came
-					if !ok {
-						break
-					}
+				i := 0
+				for body := range end.came {
 					same(t, body, content(i, 1000))
+					i++
 				}
 			})
 		}
@@ -360,9 +353,9 @@ func playCrossed(t *testing.T, p pair) {
 func playLost(t *testing.T, p pair) {
 	for _, first := range []int{0, 1} {
 		cluster := fmt.Sprint(p.cluster, " lost ", first)
-		ends := [2]*pipe{}
 		from, to := play(t, p.fromNode, p.from.dialect, "", nil), play(t, p.toNode, p.to.dialect, cluster, nil)
-		ends[0], ends[1] = from.tunnel(cluster, to)
+		near, far := from.tunnel(cluster, to)
+		ends := []*pipe{near, far}
 		lost, other := ends[first], ends[1-first]
 		lost.put(content(0, 100_000))
 		other.want(content(0, 100_000))
@@ -426,8 +419,7 @@ func TestMatrixMixedCluster(t *testing.T) {
 			}
 			a.send(relaywire.Message{Op: relaywire.Broadcast, Name: []byte(cluster), Body: []byte("all of you")})
 			for _, m := range members {
-				for string(<-m.heard) != "all of you" {
-				}
+				m.until("all of you")
 			}
 		}
 	}
