@@ -29,8 +29,10 @@ func octet(at uint64) byte { return byte(at*7 + at>>8) }
 // A program is a Sink: it keeps what it is told about each of its tunnels, and
 // checks the promises that hold at every moment.
 type program struct {
-	t     testing.TB
-	table *Table
+	t        testing.TB
+	table    *Table
+	messages bool  // it counts them
+	takes    int64 // so many of a new tunnel, if it does
 
 	mu       sync.Mutex
 	tunnels  map[uint64]*account
@@ -45,7 +47,7 @@ type account struct {
 	opened, closed bool
 	reason         string
 
-	granted, sent uint64 // by the node, to the node
+	granted, sent uint64 // by the node, to the node; here and below messages, if the program counts those
 	chunks        []chunk
 
 	got          []chunk
@@ -59,6 +61,34 @@ func newProgram(t testing.TB, budget *queue.Budget, stats *Stats) *program {
 	p := &program{t: t, tunnels: make(map[uint64]*account), room: 1 << 60}
 	p.table = NewTable(p, budget, stats)
 	return p
+}
+
+// count has the program count messages: it takes so many of a tunnel at first, of largest
+// octets.
+func (p *program) count(takes int64, largest int) {
+	p.messages, p.takes = true, takes
+	p.table = NewMessages(p, largest, p.table.budget, p.table.stats)
+}
+
+// reserve has the program build a tunnel, or confirm one.
+func (p *program) reserve(id uint64) bool {
+	if !p.table.Building(id) {
+		return false
+	}
+	if p.messages {
+		p.table.Takes(id, p.takes)
+		s := p.account(id)
+		s.granted, s.credit, s.most = Messages, p.takes, p.takes
+	}
+	return true
+}
+
+// window returns what it may send ahead.
+func (p *program) window() uint64 {
+	if p.messages {
+		return Messages
+	}
+	return Window
 }
 
 // account returns what the program knows of id; the caller holds p.mu, or is alone.
@@ -84,7 +114,7 @@ func (p *program) TunnelOpen(_ *queue.Batch, id uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.hear(id, "result")
-	if s.opened || s.granted > 0 {
+	if s.opened || s.granted > 0 && !p.messages {
 		p.t.Errorf("tunnel %d: a result came late", id)
 	}
 	s.opened = true
@@ -98,8 +128,8 @@ func (p *program) TunnelAllow(_ *queue.Batch, id, octets uint64) {
 	}
 	s := p.hear(id, "allowance")
 	s.granted += octets
-	if octets == 0 || s.granted > s.sent+Window {
-		p.t.Errorf("tunnel %d: allowance of %d octets makes %d with %d sent", id, octets, s.granted, s.sent)
+	if octets == 0 || s.granted > s.sent+p.window() {
+		p.t.Errorf("tunnel %d: allowance of %d makes %d with %d sent", id, octets, s.granted, s.sent)
 	}
 }
 
@@ -124,16 +154,31 @@ func (p *program) TunnelChunk(_ *queue.Batch, id, size uint64, octets []byte) bo
 		return false
 	}
 	s := p.hear(id, "a chunk")
+	n := int64(len(octets))
+	cost := n
+	switch {
+	case p.messages && size > 0 && s.left == 0:
+		cost = 1
+	case p.messages:
+		cost = 0
+	case size == Empty:
+		p.t.Errorf("tunnel %d: an empty message", id)
+	}
+	forced := size == 0 || s.left > 0 || s.credit > 0 && s.credit == s.most
+	if n == 0 || !forced && cost > s.credit {
+		p.t.Errorf("tunnel %d: a chunk of %d octets with a credit of %d", id, n, s.credit)
+	}
+	s.credit -= cost
+	if size == Empty {
+		s.left = 0
+		s.got = append(s.got, chunk{Empty, s.octets, 0})
+		return true
+	}
 	for i := range octets {
 		if octets[i] != octet(s.octets+uint64(i)) {
 			p.t.Errorf("tunnel %d: octet %d is another", id, s.octets+uint64(i))
 			break
 		}
-	}
-	n := int64(len(octets))
-	forced := size == 0 || s.left > 0 || s.credit > 0 && s.credit == s.most
-	if n == 0 || !forced && n > s.credit {
-		p.t.Errorf("tunnel %d: a chunk of %d octets with a credit of %d", id, n, s.credit)
 	}
 	if size > 0 {
 		s.left = size
@@ -142,7 +187,6 @@ func (p *program) TunnelChunk(_ *queue.Batch, id, size uint64, octets []byte) bo
 		p.t.Errorf("tunnel %d: a chunk of %d octets, the message lacks %d", id, n, s.left)
 	}
 	s.left -= uint64(n)
-	s.credit -= n
 	s.got = append(s.got, chunk{size, s.octets, uint64(n)})
 	s.octets += uint64(n)
 	s.unread += int(n)
@@ -197,7 +241,7 @@ func newWorldOf(t testing.TB, memory int64) *world {
 // open makes a tunnel from x, under id, to y, under id+1000.
 func (w *world) open(id uint64) (x, y *end) {
 	w.t.Helper()
-	if !w.x.table.Building(id) || !w.y.table.Building(id+1000) {
+	if !w.x.reserve(id) || !w.y.reserve(id+1000) {
 		w.t.Fatalf("id %d is in use", id)
 	}
 	Open(&w.b, w.timers, w.x.table, id, w.y.table, id+1000)
@@ -265,9 +309,49 @@ func (s *account) octetsSent() uint64 {
 	return c.from + c.n
 }
 
+// say sends a message as a program does that counts them, and has it acknowledged. One
+// of no octets is noted as a chunk of none.
+func (e *end) say(n uint64) error {
+	octets := e.account().say(n)
+	x := e.end()
+	if x == nil {
+		return nil
+	}
+	err := x.Message(e.w.now, &e.w.b, octets)
+	x.Acknowledge(&e.w.b)
+	return err
+}
+
+// say notes a message that is sent, and returns what it carries.
+func (s *account) say(n uint64) []byte {
+	all := chunk{n, s.octetsSent(), n}
+	s.sent++
+	if n == 0 {
+		s.chunks = append(s.chunks, chunk{Empty, all.from, 0})
+	}
+	for c := all; c.n > 0; c.size = 0 {
+		part := min(c.n, chunkLimit)
+		s.chunks = append(s.chunks, chunk{c.size, c.from, part})
+		c.from, c.n = c.from+part, c.n-part
+	}
+	return all.octets()
+}
+
+// may reports whether the program may send a message of n octets.
+func (e *end) may(n uint64) bool {
+	if e.p.messages {
+		n = 1
+	}
+	return e.window() >= n
+}
+
 // message sends a message of n octets in full chunks.
 func (e *end) message(n uint64) {
 	e.w.t.Helper()
+	if e.p.messages {
+		e.w.must(e.say(n))
+		return
+	}
 	for size, left := n, n; left > 0; size = 0 {
 		part := min(left, 1<<16)
 		if err := e.send(size, part); err != nil {
@@ -283,6 +367,26 @@ func (e *end) allow(octets uint64) {
 	s.most = max(s.most, s.credit)
 	if x := e.end(); x != nil {
 		x.Allow(e.w.now, &e.w.b, octets)
+	}
+}
+
+// ack acknowledges up to n messages that came, as long as some did.
+func (e *end) ack(n uint64) {
+	s := e.account()
+	for ; n > 0 && s.credit < s.most; n-- {
+		s.credit++
+		if x := e.end(); x != nil {
+			e.w.must(x.Ack(e.w.now, &e.w.b))
+		}
+	}
+}
+
+// take grants n, or acknowledges so many.
+func (e *end) take(n uint64) {
+	if e.p.messages {
+		e.ack(n)
+	} else {
+		e.allow(n)
 	}
 }
 

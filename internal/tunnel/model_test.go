@@ -19,6 +19,7 @@ type model struct {
 	ops     []byte
 	budget  *queue.Budget
 	scarce  bool // the budget is small
+	counts  int  // a bit for each party that counts messages
 	stats   Stats
 	timers  *wheel.Timers
 	now     time.Time
@@ -35,11 +36,12 @@ type model struct {
 // A party is a program that reads when it likes.
 type party struct {
 	*model
-	table *Table
-	ends  map[uint64]*seat
-	room  int
-	full  bool // has refused a chunk, and not said that there is room since
-	gone  bool
+	table    *Table
+	messages bool // it counts them
+	ends     map[uint64]*seat
+	room     int
+	full     bool // has refused a chunk, and not said that there is room since
+	gone     bool
 }
 
 // A seat is what one end is to its program.
@@ -48,7 +50,8 @@ type seat struct {
 	id       uint64
 	end      *End
 	peer     *seat
-	window   int64   // what it may send, as far as it was told
+	window   int64   // what it may send, as far as it was told; messages, if it counts those, as is credit
+	sent     uint64  // octets, with one for an empty message
 	missing  uint64  // of the message it sends
 	out      []piece // what it sent, not delivered yet
 	credit   int64
@@ -65,7 +68,7 @@ type piece struct {
 }
 
 var modelOctets = func() []byte {
-	b := make([]byte, 128<<10)
+	b := make([]byte, 256<<10)
 	r := rand.New(rand.NewPCG(5, 5))
 	for i := range b {
 		b[i] = byte(r.Uint32())
@@ -74,7 +77,7 @@ var modelOctets = func() []byte {
 }()
 
 func (p *party) TunnelOpen(_ *queue.Batch, id uint64) {
-	if s := p.ends[id]; s == nil || s.window != 0 {
+	if s := p.ends[id]; s == nil || s.window != 0 && !p.messages {
 		p.Fatalf("tunnel %d is opened in its midst", id)
 	}
 }
@@ -87,7 +90,7 @@ func (p *party) TunnelAllow(_ *queue.Batch, id, octets uint64) {
 	if s == nil {
 		p.Fatalf("tunnel %d: allowance of %d after its close", id, octets)
 	}
-	if s.window += int64(octets); s.window > Window || octets == 0 {
+	if s.window += int64(octets); s.window > s.whole() || octets == 0 {
 		p.Fatalf("tunnel %d: allowance of %d makes %d", id, octets, s.window)
 	}
 }
@@ -104,7 +107,7 @@ func (p *party) TunnelChunk(_ *queue.Batch, id, size uint64, octets []byte) bool
 		p.full = true
 		return false
 	}
-	if len(s.peer.out) == 0 {
+	if s.waiting() == 0 {
 		p.Fatalf("tunnel %d: chunk that nobody sent", id)
 	}
 	if c := s.peer.out[0]; c.size != size || !bytes.Equal(c.octets, octets) {
@@ -115,9 +118,12 @@ func (p *party) TunnelChunk(_ *queue.Batch, id, size uint64, octets []byte) bool
 	}
 	p.room -= len(octets)
 	s.peer.out = s.peer.out[1:]
-	s.credit -= int64(len(octets))
+	s.credit -= s.cost(size, octets)
 	if size > 0 {
 		s.left = size
+	}
+	if size == Empty {
+		s.left = 1
 	}
 	s.left -= uint64(len(octets))
 	s.since = p.now
@@ -132,11 +138,15 @@ func (p *party) TunnelClose(_ *queue.Batch, id uint64, reason string) {
 	if s == nil {
 		p.Fatalf("tunnel %d is closed twice", id)
 	}
-	waiting := len(s.peer.out)
+	waiting := s.waiting()
 	switch {
 	case s == p.closer && reason == p.want:
 	case s == p.closer && reason == NoMemory && p.scarce && !s.draining:
-		s.out = s.out[:len(s.out)-1]
+		for s.sent > s.end.taken { // what was not accepted any more
+			last := s.out[len(s.out)-1]
+			s.out = s.out[:len(s.out)-1]
+			s.sent -= uint64(len(last.octets))
+		}
 	case s.draining && reason == Undelivered && waiting > 0 && p.now.Sub(s.since) >= patience:
 	case s.draining && reason == s.reason && waiting == 0:
 	default:
@@ -145,10 +155,39 @@ func (p *party) TunnelClose(_ *queue.Batch, id uint64, reason string) {
 	s.over(reason)
 }
 
+// waiting returns how many chunks have not been delivered. Empty messages do not come to
+// a program that counts octets.
+func (s *seat) waiting() int {
+	out := &s.peer.out
+	for len(*out) > 0 && (*out)[0].size == Empty && !s.messages {
+		*out = (*out)[1:]
+	}
+	return len(*out)
+}
+
 // due reports whether the chunk next in line may be delivered.
 func (s *seat) due() bool {
 	c := s.peer.out[0]
-	return c.size == 0 || s.left > 0 || s.credit >= int64(len(c.octets)) || s.credit > 0 && s.credit == s.most
+	return c.size == 0 || s.left > 0 || s.credit >= s.cost(c.size, c.octets) || s.credit > 0 && s.credit == s.most
+}
+
+// cost returns what a chunk takes of the credit.
+func (s *seat) cost(size uint64, octets []byte) int64 {
+	switch {
+	case !s.messages:
+		return int64(len(octets))
+	case size > 0 && s.left == 0:
+		return 1
+	}
+	return 0
+}
+
+// whole returns the whole window.
+func (p *party) whole() int64 {
+	if p.messages {
+		return Messages
+	}
+	return Window
 }
 
 // over notes that s has ended.
@@ -172,6 +211,7 @@ func newModel(t testing.TB, ops []byte) *model {
 		m.budget = queue.NewBudget(512 << 10)
 	}
 	m.timers = wheel.NewTimers(m.now, func() {})
+	m.counts = m.op() % 4
 	for i := range m.parties {
 		m.connect(i)
 	}
@@ -190,7 +230,11 @@ func (m *model) op() int {
 
 func (m *model) connect(i int) {
 	p := &party{model: m, ends: make(map[uint64]*seat), room: 1 << 20}
-	p.table = NewTable(p, m.budget, &m.stats)
+	if p.messages = m.counts>>i&1 == 1; p.messages {
+		p.table = NewMessages(p, modelLargest, m.budget, &m.stats)
+	} else {
+		p.table = NewTable(p, m.budget, &m.stats)
+	}
 	m.parties[i] = p
 }
 
@@ -204,6 +248,13 @@ func (m *model) open(p, q *party) {
 	p.ends[x.id], q.ends[y.id] = x, y
 	if !p.table.Building(x.id) || !q.table.Building(y.id) {
 		m.Fatalf("tunnel %d: the ids of a closed tunnel are still in use", x.id)
+	}
+	for _, s := range []*seat{x, y} {
+		if s.messages {
+			s.credit = int64(m.op() % 150)
+			s.most, s.window = s.credit, Messages
+			s.table.Takes(s.id, s.credit)
+		}
 	}
 	Open(&m.b, m.timers, p.table, x.id, q.table, y.id)
 	x.end, y.end = p.table.End(x.id), q.table.End(y.id)
@@ -233,11 +284,13 @@ func (m *model) send(s *seat, size uint64, n int) {
 			m.want = BadChunk
 		case size > MaxMessage:
 			m.want = BadSize
+		case size > s.peer.largest():
+			m.want = TooLarge
 		case uint64(n) > missing:
 			m.want = BadSum
 		default:
 			s.missing = missing - uint64(n)
-			s.out = append(s.out, piece{size, octets})
+			s.put(size, octets)
 		}
 	}
 	if err := s.end.Chunk(m.now, &m.b, size, octets); err != nil {
@@ -246,7 +299,94 @@ func (m *model) send(s *seat, size uint64, n int) {
 	m.closer = nil
 }
 
+// modelLargest is the largest message that a program takes which counts them.
+const modelLargest = 150_000
+
+func (p *party) largest() uint64 {
+	if p.messages {
+		return modelLargest
+	}
+	return MaxMessage
+}
+
+// put notes a chunk that is sent.
+func (s *seat) put(size uint64, octets []byte) {
+	s.out = append(s.out, piece{size, octets})
+	s.sent += uint64(len(octets))
+}
+
+// message sends a message of a program that counts them.
+func (m *model) message(s *seat, n int) {
+	m.pieces++
+	octets := modelOctets[m.pieces*997%(60<<10):][:n]
+	if s.window == 0 {
+		if err := s.end.Message(m.now, &m.b, octets); err != ErrCredit {
+			m.Fatalf("a message more than allowed: %v", err)
+		}
+		return
+	}
+	s.window--
+	if !s.draining {
+		if n == 0 {
+			s.put(Empty, []byte{0})
+		}
+		for size, rest := uint64(n), octets; len(rest) > 0; size = 0 {
+			k := min(len(rest), chunkLimit)
+			s.put(size, rest[:k])
+			rest = rest[k:]
+		}
+	}
+	m.closer, m.want = s, NoMemory+" or else"
+	if err := s.end.Message(m.now, &m.b, octets); err != nil {
+		m.Fatalf("a message that was allowed: %v", err)
+	}
+	m.closer = nil
+}
+
+// ack acknowledges a message, rightly or not.
+func (m *model) ack(s *seat) {
+	if s.credit == s.most {
+		if err := s.end.Ack(m.now, &m.b); err != ErrAck {
+			m.Fatalf("acknowledged a message more than came: %v", err)
+		}
+		return
+	}
+	s.credit++
+	s.since = m.now
+	if err := s.end.Ack(m.now, &m.b); err != nil {
+		m.Fatalf("acknowledged a message that came: %v", err)
+	}
+}
+
+// say has a program send some that counts them, and then, as it comes, be told that
+// they were taken or close the tunnel, of which it hears no more then.
+func (m *model) say(s *seat, n int) {
+	n *= m.op() % 3
+	for range 1 + m.op()%4*(m.op()%64) {
+		if !s.alive() || s.window == 0 {
+			break
+		}
+		m.message(s, n)
+	}
+	if !s.alive() {
+		return
+	}
+	if m.op()%32 == 0 {
+		m.close(s)
+	}
+	s.end.Acknowledge(&m.b)
+	if s.alive() && s.window == 0 {
+		m.message(s, n)
+	}
+}
+
 func (m *model) allow(s *seat, n uint64) {
+	if s.messages {
+		for ; n > 0 && s.alive(); n /= 4 {
+			m.ack(s)
+		}
+		return
+	}
 	s.credit += int64(n)
 	s.most = max(s.most, s.credit)
 	if n > 0 {
@@ -310,6 +450,8 @@ func (m *model) step() {
 	s := m.seats[m.op()%len(m.seats)]
 	n := lengths[m.op()%len(lengths)]
 	switch {
+	case what < 19 && s.messages:
+		m.say(s, n)
 	case what < 11:
 		for range m.op() % 4 * n >> 12 * 4 / 3 { // now and then all that is allowed
 			if !s.alive() || s.window < int64(n) || s.draining {
@@ -341,10 +483,15 @@ func (m *model) step() {
 		}
 	case len(m.stale) > 0: // messages that crossed with a close
 		e := m.stale[m.op()%len(m.stale)]
-		if err := e.Chunk(m.now, &m.b, 8, modelOctets[:8]); err != nil {
-			m.Fatalf("chunk after the close: %v", err)
+		send, ack := e.Message(m.now, &m.b, nil), e.Ack(m.now, &m.b)
+		if !e.table.messages {
+			send = e.Chunk(m.now, &m.b, 8, modelOctets[:8])
+			e.Allow(m.now, &m.b, 8)
 		}
-		e.Allow(m.now, &m.b, 8)
+		if send != nil || ack != nil {
+			m.Fatalf("after the close: a message: %v; an acknowledgement: %v", send, ack)
+		}
+		e.Acknowledge(&m.b)
 		e.Close(m.now, &m.b)
 	}
 }
@@ -359,14 +506,27 @@ func (m *model) check() {
 		}
 		alive = append(alive, s)
 		open[s.end.tunnel] = true
-		window := int64(Window)
+		s.peer.waiting() // without empty messages that do not come
+		window, octets, starts := s.whole(), int64(0), 0
 		for _, c := range s.out {
-			window -= int64(len(c.octets))
+			octets += int64(len(c.octets))
+			if c.size > 0 {
+				starts++
+			}
 		}
-		if owed := s.end.owed; s.window+owed != window || owed >= step {
+		most := int64(step) // may be owed, less one
+		switch {
+		case !s.messages:
+			window -= octets
+		case octets > Window || starts > ahead:
+			most = Messages + 1
+		default:
+			most = 1
+		}
+		if owed := s.end.owed; s.window+owed != window || owed >= most {
 			m.Fatalf("tunnel %d: may send %d, and %d soon, want %d (its peer is gone: %v)", s.id, s.window, owed, window, s.draining)
 		}
-		switch waiting := len(s.peer.out); {
+		switch waiting := s.waiting(); {
 		case waiting == 0 && s.draining:
 			m.Fatalf("tunnel %d: not closed after its peer, with nothing to deliver", s.id)
 		case waiting > 0 && s.due() && !s.full:
@@ -387,14 +547,23 @@ func (m *model) finish() {
 		m.read(p, 1<<40)
 	}
 	for _, s := range m.seats {
-		if s.alive() {
+		switch {
+		case !s.alive():
+		case s.messages:
+			for s.alive() && s.credit < s.most {
+				m.ack(s)
+			}
+		default:
 			m.allow(s, 1<<40)
 		}
 	}
 	m.check()
 	for _, s := range m.seats {
-		if len(s.peer.out) > 0 || s.window+s.end.owed != Window {
-			m.Fatalf("tunnel %d: %d chunks wait though all can go; may send %d", s.id, len(s.peer.out), s.window)
+		if s.messages && s.most == 0 || s.peer.messages && s.peer.most == 0 {
+			continue // it never takes anything
+		}
+		if s.waiting() > 0 || s.window+s.end.owed != s.whole() {
+			m.Fatalf("tunnel %d: %d chunks wait though all can go; may send %d", s.id, s.waiting(), s.window)
 		}
 	}
 	for i, s := range m.seats {
@@ -425,7 +594,7 @@ func playTunnels(t testing.TB, ops []byte) {
 }
 
 func TestTunnelsAgainstModel(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(40) {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
 			playTunnels(t, randomOps(seed, 2500))
 		})

@@ -546,8 +546,9 @@ func (e *End) may(size uint64, n int64) bool {
 	}
 	// A continuation, and a message after an abandoned one, go regardless of
 	// credit: a program grants whole messages only (relay-v1, Flow control). So
-	// does a chunk larger than all the program ever grants.
-	return size == 0 || e.left > 0 || e.credit >= e.cost(size, n) || e.credit > 0 && e.credit == e.most
+	// does a chunk larger than all the program ever grants, and what costs nothing.
+	cost := e.cost(size, n)
+	return cost == 0 || size == 0 || e.left > 0 || e.credit >= cost || e.credit > 0 && e.credit == e.most
 }
 
 // cost is how much of the credit a chunk of n octets takes.

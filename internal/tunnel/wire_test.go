@@ -161,8 +161,8 @@ func (w *world) splice(room int) (x, y *end, near, far *half) {
 		h.table = NewWire(h, w.budget, &w.stats)
 		h.table.Building(0)
 	}
-	w.x.table.Building(1)
-	w.y.table.Building(1001)
+	w.x.reserve(1)
+	w.y.reserve(1001)
 	Open(&w.b, w.timers, far.table, 0, w.y.table, 1001)
 	Open(&w.b, w.timers, w.x.table, 1, near.table, 0)
 	return &end{w, w.x, 1}, &end{w, w.y, 1001}, near, far
