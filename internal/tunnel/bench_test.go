@@ -72,3 +72,70 @@ func TestChunkThatNeedNotWaitDoesNotAllocate(t *testing.T) {
 		}
 	}
 }
+
+// ferryMessage is ferry for programs that count messages, or the one that takes them
+// counts octets.
+func ferryMessage(tb testing.TB, n int, counts, waits bool) func() {
+	epoch := time.Unix(0, 0)
+	budget := queue.NewBudget(64 << 20)
+	var stats Stats
+	var b queue.Batch
+	var from, to taker
+	x, y := NewMessages(&from, 64<<20, budget, &stats), NewTable(&to, budget, &stats)
+	x.Building(1)
+	if counts {
+		y = NewMessages(&to, 64<<20, budget, &stats)
+	}
+	y.Building(2)
+	y.Takes(2, Messages)
+	Open(&b, wheel.NewTimers(epoch, func() {}), x, 1, y, 2)
+	e, p := x.End(1), y.End(2)
+	octets := make([]byte, n)
+	return func() {
+		if !counts {
+			p.Allow(epoch, &b, uint64(n))
+		}
+		to.full = waits
+		if err := e.Message(epoch, &b, octets); err != nil {
+			tb.Fatal(err)
+		}
+		e.Acknowledge(&b)
+		if waits {
+			to.full = false
+			y.Room(&b)
+		}
+		if counts {
+			if err := p.Ack(epoch, &b); err != nil {
+				tb.Fatal(err)
+			}
+		}
+		if e.window != Messages {
+			tb.Fatal("the message has not left")
+		}
+	}
+}
+
+func BenchmarkMessage(b *testing.B) {
+	for _, counts := range []bool{true, false} {
+		for _, waits := range []bool{false, true} {
+			for _, n := range []int{8, 64 << 10} {
+				b.Run(fmt.Sprintf("octets=%d/counts=%v/waits=%v", n, counts, waits), func(b *testing.B) {
+					carry := ferryMessage(b, n, counts, waits)
+					b.SetBytes(int64(n))
+					b.ReportAllocs()
+					for b.Loop() {
+						carry()
+					}
+				})
+			}
+		}
+	}
+}
+
+func TestMessageThatNeedNotWaitDoesNotAllocate(t *testing.T) {
+	for _, n := range []int{0, 8, 64 << 10, 1 << 20} {
+		if a := testing.AllocsPerRun(1000, ferryMessage(t, n, true, false)); a > 0 {
+			t.Errorf("a message of %d octets costs %v allocations", n, a)
+		}
+	}
+}

@@ -633,6 +633,7 @@ type reader struct {
 // A stream is one end of the reader's.
 type stream struct {
 	window, octets, taken int64
+	messages, acked       int64
 	sum                   uint32
 	closed                int
 }
@@ -659,7 +660,7 @@ func (r *reader) TunnelClose(_ *queue.Batch, id uint64, _ string) {
 	r.change.Broadcast()
 }
 
-func (r *reader) TunnelChunk(_ *queue.Batch, id, _ uint64, octets []byte) bool {
+func (r *reader) TunnelChunk(_ *queue.Batch, id, size uint64, octets []byte) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.room <= 0 {
@@ -669,6 +670,9 @@ func (r *reader) TunnelChunk(_ *queue.Batch, id, _ uint64, octets []byte) bool {
 	}
 	s := r.ends[id]
 	r.room -= len(octets)
+	if size > 0 {
+		s.messages++
+	}
 	s.octets += int64(len(octets))
 	s.sum = addUp(s.sum, octets)
 	r.change.Broadcast()
@@ -693,7 +697,17 @@ func (r *reader) until(ok func() bool) {
 }
 
 // Programs send, take, read and close on goroutines of their own. Nothing is lost.
-func TestTunnelsUnderManyGoroutines(t *testing.T) {
+func TestTunnelsUnderManyGoroutines(t *testing.T) { tunnelsUnderManyGoroutines(t, [2]bool{}) }
+
+// Of either kind, too.
+func TestMessageTunnelsUnderManyGoroutines(t *testing.T) {
+	for _, counts := range [][2]bool{{true, true}, {true, false}, {false, true}} {
+		tunnelsUnderManyGoroutines(t, counts)
+	}
+}
+
+// tunnelsUnderManyGoroutines has programs play that count messages, or not.
+func tunnelsUnderManyGoroutines(t *testing.T, counts [2]bool) {
 	const tunnels, messages = 4, 1500
 	var stats Stats
 	now := time.Unix(0, 0)
@@ -703,7 +717,9 @@ func TestTunnelsUnderManyGoroutines(t *testing.T) {
 	var tables [2]*Table
 	for i := range readers {
 		readers[i] = newReader()
-		tables[i] = NewTable(readers[i], budget, &stats)
+		if tables[i] = NewTable(readers[i], budget, &stats); counts[i] {
+			tables[i] = NewMessages(readers[i], 64<<20, budget, &stats)
+		}
 	}
 	var work, rooms sync.WaitGroup
 	stop := make(chan struct{})
@@ -737,6 +753,10 @@ func TestTunnelsUnderManyGoroutines(t *testing.T) {
 			r.ends[id] = new(stream)
 			r.mu.Unlock()
 			tables[i].Building(id)
+			if counts[i] {
+				r.ends[id].window = Messages
+				tables[i].Takes(id, Messages)
+			}
 		}
 		Open(new(queue.Batch), timers, tables[0], id, tables[1], id)
 		var closers sync.WaitGroup // one end closes once it has sent and got everything
@@ -749,12 +769,23 @@ func TestTunnelsUnderManyGoroutines(t *testing.T) {
 				for range messages {
 					n := 1 + rnd.IntN(1<<rnd.IntN(15))
 					octets := modelOctets[rnd.IntN(1<<15):][:n]
-					r.until(func() bool { return s.window >= int64(n) })
+					cost := int64(n)
+					if counts[i] {
+						cost = 1
+					}
+					r.until(func() bool { return s.window >= cost })
 					r.mu.Lock()
-					s.window -= int64(n)
+					s.window -= cost
 					r.mu.Unlock()
 					sum = addUp(sum, octets)
 					totals[id][i] += int64(n)
+					if counts[i] {
+						if err := e.Message(now, &b, octets); err != nil {
+							t.Error(err)
+						}
+						e.Acknowledge(&b)
+						continue
+					}
 					if err := e.Chunk(now, &b, uint64(n), octets); err != nil {
 						t.Error(err)
 					}
@@ -763,7 +794,9 @@ func TestTunnelsUnderManyGoroutines(t *testing.T) {
 			})
 			work.Go(func() { // takes
 				var b queue.Batch
-				e.Allow(now, &b, 1<<17)
+				if !counts[i] {
+					e.Allow(now, &b, 1<<17)
+				}
 				for {
 					var n int64
 					over := false
@@ -776,8 +809,19 @@ func TestTunnelsUnderManyGoroutines(t *testing.T) {
 					}
 					r.mu.Lock()
 					s.taken += n
+					messages := s.messages - s.acked
+					s.acked = s.messages
 					r.mu.Unlock()
-					e.Allow(now, &b, uint64(n))
+					for range messages {
+						if counts[i] {
+							if err := e.Ack(now, &b); err != nil {
+								t.Error(err)
+							}
+						}
+					}
+					if !counts[i] {
+						e.Allow(now, &b, uint64(n))
+					}
 				}
 			})
 		}

@@ -59,6 +59,9 @@ const (
 	ErrFinal  = violation("tunnel does not end where its close said")
 )
 
+// emptyOctet is what an empty message is under way. Nobody writes to it.
+var emptyOctet = []byte{0}
+
 type violation string
 
 func (v violation) Error() string { return string(v) }
@@ -247,7 +250,7 @@ func (e *End) Message(now time.Time, b *queue.Batch, octets []byte) error {
 	}
 	size := uint64(len(octets))
 	if size == 0 {
-		size, octets = Empty, []byte{0}
+		size, octets = Empty, emptyOctet
 	}
 	for ; len(octets) > 0 && !e.closed; size = 0 {
 		n := min(len(octets), chunkLimit)
