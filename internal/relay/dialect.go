@@ -90,6 +90,9 @@ func (c *conn) join(b *queue.Batch, id, size uint64, octets []byte) bool {
 		c.joins.parts[id] = &part{missing: size}
 	}
 	p := c.joins.parts[id]
+	if p == nil {
+		return true // an id that its program took for another tunnel too early
+	}
 	if !c.grow(p, len(octets)) {
 		c.condemn(b, ending{slow, reasonMemory})
 		return true
