@@ -49,7 +49,7 @@ allocs:
 
 # Tests that push much through sockets in real time. The same code runs under the race
 # detector too: over another transport, in invented time, or with less to do.
-SOCKETS := TestExpectationsOverTCP|Test(Older)?ExpectationsOverSockets|TestRequirementsOverSockets|TestSuiteAgainstOneOfThree
+SOCKETS := TestExpectationsOverTCP|Test(Older)?(Expectations|Requirements)OverSockets|TestSuiteAgainstOneOfThree
 SOCKETS := $(SOCKETS)|TestMatrixLarge|TestNetworkDeliversLargeMessages|TestNetworkCarriesLargeRequests|TestNetworkManyTopicsAtOnce
 
 # Those that measure how a node behaves under load run one at a time.

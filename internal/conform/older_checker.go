@@ -75,8 +75,6 @@ func (c *olderChecker) begin(id uint64, m *relaywire.Message) {
 	}
 }
 
-// received says}
-
 // received says what is wrong with a message from the node, nil if nothing is.
 func (c *olderChecker) received(m *relaywire.Message) error {
 	switch {
