@@ -2,8 +2,10 @@ package node
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -13,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -27,7 +30,8 @@ const (
 
 // TestHostilePrograms attacks a node, the real command in a process of its own,
 // in every way a program can: huge prefixes, half frames, silence, floods, never
-// reading, and a thousand sudden disconnects. Two programs that ask and answer
+// reading, and a thousand sudden disconnects; in V0 also tunnels whose messages
+// nobody takes, and surplus acknowledgements. Two programs that ask and answer
 // meanwhile must hardly notice, and the process must stay within its memory.
 func TestHostilePrograms(t *testing.T) {
 	addr, pid := commandNode(t)
@@ -136,14 +140,17 @@ func TestAttacker(t *testing.T) {
 	var attackers sync.WaitGroup
 	for name, attack := range attacks {
 		attackers.Go(func() {
-			for turns := 1; ; turns++ {
-				if err := attack(addr); err != nil {
+			for turns, refused := 1, 0; ; turns++ {
+				switch err := attack(addr); {
+				case errors.Is(err, errRefused):
+					refused++
+				case err != nil:
 					t.Errorf("%s: %v", name, err)
 					return
 				}
 				select {
 				case <-stop:
-					fmt.Printf("%d turns of %s\n", turns, name)
+					fmt.Printf("%d turns of %s, %d refused\n", turns, name, refused)
 					return
 				default:
 				}
@@ -169,12 +176,7 @@ var attacks = map[string]func(addr string) error{
 				return err
 			}
 			h.Write([]byte(frame))
-			h.SetReadDeadline(time.Now().Add(time.Second))
-			for buf := make([]byte, 512); ; {
-				if _, err := h.Read(buf); err != nil {
-					break
-				}
-			}
+			(&socketProgram{nc: h}).ended()
 			h.Close()
 		}
 		return nil
@@ -269,6 +271,125 @@ var attacks = map[string]func(addr string) error{
 	},
 }
 
+// olderAttacks are those of V0. The tunnels it knows are full after a number of
+// messages, however large.
+var olderAttacks = map[string]func(addr string) error{
+	"v0 huge prefixes": func(addr string) error {
+		for _, frame := range []string{
+			"\x01\x04echo\x80\x80\x80\x80\x80\x80\x80\x80\x40",
+			"\x02\x00\x04echo\xff\xff\xff\xff\x0f",
+			"\x05\x80\x80\x80\x80\x20",
+			"\x0a\x01\x81\x80\x80\x20",
+			"\x0b\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80",
+		} {
+			h, err := attachSocket(relaywire.V0, addr, "older")
+			if err != nil {
+				return err
+			}
+			h.nc.Write([]byte(frame))
+			h.ended()
+			h.nc.Close()
+		}
+		return nil
+	},
+	"v0 half frames": func(addr string) error {
+		var held []net.Conn
+		defer func() { closeAll(held) }()
+		for i := range 100 {
+			h, err := attachSocket(relaywire.V0, addr, "older")
+			if err != nil {
+				return err
+			}
+			held = append(held, h.nc)
+			h.nc.Write(append([]byte("\x0a\x01\x80\x80\x80\x10"), make([]byte, 100*i)...)) // of 32 MiB
+		}
+		time.Sleep(50 * time.Millisecond)
+		return nil
+	},
+	"v0 flood that nobody takes": func(addr string) error {
+		from, to, err := olderTunnel(addr, 128)
+		if err != nil {
+			return err
+		}
+		defer closeAll([]net.Conn{from.nc, to.nc})
+		m := relaywire.Message{Op: relaywire.TunnelTransfer, ID: 1, Body: make([]byte, 100)}
+		for free := 128; ; free++ {
+			for ; free > 0; free-- {
+				if from.write(m) != nil {
+					return nil
+				}
+			}
+			from.nc.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+			if m, err := from.read(); err != nil || m.Op != relaywire.TunnelAllow {
+				break // it is told to wait, and does not
+			}
+		}
+		from.write(m)
+		from.ended()
+		return nil
+	},
+	"v0 large messages that nobody takes": func(addr string) error {
+		from, to, err := olderTunnel(addr, 1)
+		if err != nil {
+			return err
+		}
+		defer closeAll([]net.Conn{from.nc, to.nc})
+		m := relaywire.Message{Op: relaywire.TunnelTransfer, ID: 1, Body: make([]byte, 1<<20)}
+		for range 128 {
+			from.nc.SetWriteDeadline(time.Now().Add(time.Second))
+			if from.write(m) != nil {
+				break
+			}
+		}
+		time.Sleep(50 * time.Millisecond)
+		return nil
+	},
+	"v0 surplus acknowledgements": func(addr string) error {
+		from, to, err := olderTunnel(addr, 1<<63)
+		if err != nil {
+			return err
+		}
+		defer closeAll([]net.Conn{from.nc, to.nc})
+		var burst []byte
+		for range 1000 {
+			burst = relaywire.V0.AppendToNode(burst, &relaywire.Message{Op: relaywire.TunnelAllow, ID: 1})
+		}
+		to.nc.Write(burst)
+		to.ended()
+		return nil
+	},
+}
+
+func init() { maps.Copy(attacks, olderAttacks) }
+
+// olderTunnel attaches two programs of V0 with a tunnel between them, that both
+// call 1 and of whose messages the acceptor takes so many.
+func olderTunnel(addr string, takes uint64) (from, to *socketProgram, err error) {
+	app := fmt.Sprint("older ", apps.Add(1))
+	if to, err = attachSocket(relaywire.V0, addr, app); err != nil {
+		return nil, nil, err
+	}
+	if from, err = attachSocket(relaywire.V0, addr, "older"); err != nil {
+		to.nc.Close()
+		return nil, nil, err
+	}
+	from.write(relaywire.Message{Op: relaywire.TunnelInit, ID: 1, Name: []byte(app), Size: 128, Timeout: 1000})
+	to.nc.SetReadDeadline(time.Now().Add(time.Second))
+	if m, err := to.read(); err == nil && m.Op == relaywire.TunnelInit {
+		to.write(relaywire.Message{Op: relaywire.TunnelConfirm, ID: m.ID, Tunnel: 1, Size: takes})
+		if m, err := from.read(); err == nil && m.Op == relaywire.TunnelResult && !m.TimedOut {
+			return from, to, nil
+		}
+	}
+	closeAll([]net.Conn{from.nc, to.nc})
+	return nil, nil, errRefused
+}
+
+var (
+	apps       atomic.Int64 // named so far
+	errRefused = errors.New("the node builds no tunnel")
+)
+
 func closeAll(conns []net.Conn) {
 	for _, c := range conns {
 		c.Close()
@@ -277,43 +398,56 @@ func closeAll(conns []net.Conn) {
 
 // hostile attaches a program that will not behave.
 func hostile(addr, cluster string) (net.Conn, error) {
-	nc, err := net.Dial("tcp", addr)
+	p, err := attachSocket(relaywire.V1, addr, cluster)
 	if err != nil {
 		return nil, err
 	}
-	r := &socketProgram{nc: nc}
-	r.write(relaywire.Message{Op: relaywire.Init, Magic: []byte(relaywire.ClientMagic), Version: []byte(relaywire.Version), Name: []byte(cluster)})
-	if _, err := r.read(); err != nil {
-		nc.Close()
-		return nil, fmt.Errorf("attach: %w", err)
-	}
-	return nc, nil
+	return p.nc, nil
 }
 
 // socketProgram is a program on the bare protocol that returns its errors.
 type socketProgram struct {
-	nc  net.Conn
-	buf []byte
+	nc      net.Conn
+	dialect relaywire.Dialect
+	buf     []byte
+}
+
+func attachSocket(d relaywire.Dialect, addr, cluster string) (*socketProgram, error) {
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	p := &socketProgram{nc: nc, dialect: d}
+	hello := relaywire.Message{Op: relaywire.Init, Version: []byte(relaywire.VersionV0), Name: []byte(cluster)}
+	if d == relaywire.V1 {
+		hello.Magic, hello.Version = []byte(relaywire.ClientMagic), []byte(relaywire.Version)
+	}
+	p.write(hello)
+	if _, err := p.read(); err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("attach: %w", err)
+	}
+	return p, nil
 }
 
 func dialRaw(t *testing.T, addr, cluster string) *socketProgram {
-	nc, err := hostile(addr, cluster)
+	p, err := attachSocket(relaywire.V1, addr, cluster)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { nc.Close() })
-	return &socketProgram{nc: nc}
+	t.Cleanup(func() { p.nc.Close() })
+	return p
 }
 
 func (p *socketProgram) write(m relaywire.Message) error {
-	_, err := p.nc.Write(m.AppendToNode(nil))
+	_, err := p.nc.Write(p.dialect.AppendToNode(nil, &m))
 	return err
 }
 
 func (p *socketProgram) read() (relaywire.Message, error) {
 	for {
 		var m relaywire.Message
-		if n, err := relaywire.DefaultLimits.ParseToClient(p.buf, &m); err == nil {
+		if n, err := p.dialect.ParseToClient(&relaywire.DefaultLimits, p.buf, &m); err == nil {
 			p.buf = p.buf[n:]
 			return m, nil
 		}
@@ -324,6 +458,12 @@ func (p *socketProgram) read() (relaywire.Message, error) {
 		}
 		p.buf = append(p.buf, in[:n]...)
 	}
+}
+
+// ended waits, for a second at most, until the node has ended the connection.
+func (p *socketProgram) ended() {
+	p.nc.SetReadDeadline(time.Now().Add(time.Second))
+	io.Copy(io.Discard, p.nc)
 }
 
 // commandNode builds and starts the command as a node of its own, and ends it
