@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -368,6 +369,14 @@ func (e *end) allow(octets uint64) {
 	if x := e.end(); x != nil {
 		x.Allow(e.w.now, &e.w.b, octets)
 	}
+}
+
+// due returns which of the chunks that its peer sent come to the program.
+func (e *end) due(peer *account) []chunk {
+	if e.p.messages {
+		return peer.chunks
+	}
+	return slices.DeleteFunc(slices.Clone(peer.chunks), func(c chunk) bool { return c.size == Empty })
 }
 
 // ack acknowledges up to n messages that came, as long as some did.
