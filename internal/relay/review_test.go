@@ -130,9 +130,10 @@ func (w *world) close() {
 
 // program speaks the bare protocol.
 type program struct {
-	t   testing.TB
-	nc  net.Conn
-	buf []byte
+	t       testing.TB
+	nc      net.Conn
+	dialect relaywire.Dialect
+	buf     []byte
 }
 
 func (w *world) dial() *program {
@@ -154,14 +155,14 @@ func (w *world) attach(cluster string) *program {
 }
 
 func (p *program) send(m relaywire.Message) error {
-	_, err := p.nc.Write(m.AppendToNode(nil))
+	_, err := p.nc.Write(p.dialect.AppendToNode(nil, &m))
 	return err
 }
 
 func (p *program) read() (relaywire.Message, error) {
 	for {
 		var m relaywire.Message
-		n, err := relaywire.DefaultLimits.ParseToClient(p.buf, &m)
+		n, err := p.dialect.ParseToClient(&relaywire.DefaultLimits, p.buf, &m)
 		if err == nil {
 			p.buf = p.buf[n:]
 			return m, nil
