@@ -379,10 +379,18 @@ func (e *end) due(peer *account) []chunk {
 	return slices.DeleteFunc(slices.Clone(peer.chunks), func(c chunk) bool { return c.size == Empty })
 }
 
+// had returns how many messages have come as a whole and are not acknowledged.
+func (s *account) had() int64 {
+	if s.left > 0 {
+		return s.most - s.credit - 1
+	}
+	return s.most - s.credit
+}
+
 // ack acknowledges up to n messages that came, as long as some did.
 func (e *end) ack(n uint64) {
 	s := e.account()
-	for ; n > 0 && s.credit < s.most; n-- {
+	for ; n > 0 && s.had() > 0; n-- {
 		s.credit++
 		if x := e.end(); x != nil {
 			e.w.must(x.Ack(e.w.now, &e.w.b))

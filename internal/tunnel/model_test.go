@@ -343,9 +343,17 @@ func (m *model) message(s *seat, n int) {
 	m.closer = nil
 }
 
+// had returns how many messages the program has got, as a whole, and not acknowledged.
+func (s *seat) had() int64 {
+	if s.left > 0 {
+		return s.most - s.credit - 1
+	}
+	return s.most - s.credit
+}
+
 // ack acknowledges a message, rightly or not.
 func (m *model) ack(s *seat) {
-	if s.credit == s.most {
+	if s.had() == 0 {
 		if err := s.end.Ack(m.now, &m.b); err != ErrAck {
 			m.Fatalf("acknowledged a message more than came: %v", err)
 		}
@@ -550,7 +558,7 @@ func (m *model) finish() {
 		switch {
 		case !s.alive():
 		case s.messages:
-			for s.alive() && s.credit < s.most {
+			for s.alive() && s.had() > 0 {
 				m.ack(s)
 			}
 		default:

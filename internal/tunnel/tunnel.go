@@ -320,10 +320,14 @@ func (e *End) Crowded(now time.Time) bool {
 func (e *End) Ack(now time.Time, b *queue.Batch) error {
 	e.tunnel.mu.Lock()
 	defer e.tunnel.mu.Unlock()
+	had := e.most - e.credit
+	if e.left > 0 {
+		had-- // the program has nothing of this one yet
+	}
 	switch {
 	case e.closed:
 		return nil
-	case e.credit == e.most:
+	case had == 0:
 		return ErrAck
 	}
 	e.credit++

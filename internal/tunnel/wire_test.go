@@ -407,7 +407,7 @@ func takeAll(ends []*end, near, far *half) {
 		settle(near, far)
 		more = false
 		for _, e := range ends {
-			if s := e.account(); e.p.messages && !s.closed && s.credit < s.most {
+			if s := e.account(); e.p.messages && !s.closed && s.had() > 0 {
 				more = true
 				e.ack(1 << 40)
 			}
