@@ -23,6 +23,7 @@ func OlderRequirements() []Case {
 		olderDataCases(),
 		olderTunnelCloseCases(),
 		olderMixedCases(),
+		olderLimitCases(),
 	)
 }
 
