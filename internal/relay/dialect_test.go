@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"io"
 	"testing"
 	"testing/synctest"
 
@@ -75,33 +74,4 @@ func TestPartOfAMessageIsChargedAsLongAsItIsThere(t *testing.T) {
 			})
 		})
 	}
-}
-
-// A program of V0 for whose message there is no memory loses its connection, without a
-// word, and no message alone.
-func TestMessageThatCannotBeJoinedDropsItsProgram(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 4<<20)
-		defer w.close()
-		sender, older := joining(w, 3<<20)
-		defer sender.nc.Close()
-		defer older.nc.Close()
-		if m, err := older.read(); err != io.EOF {
-			t.Errorf("came %+v, error %v; wanted the end of input", m, err)
-		}
-		for {
-			m, err := sender.read()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if m.Op == relaywire.TunnelClose {
-				break
-			}
-		}
-		older.nc.Close()
-		synctest.Wait()
-		if n := w.plane.Budget.Used(); n > 512<<10 {
-			t.Errorf("%d octets stay charged", n)
-		}
-	})
 }
