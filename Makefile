@@ -52,12 +52,15 @@ allocs:
 SOCKETS := TestExpectationsOverTCP|Test(Older)?(Expectations|Requirements)OverSockets|TestSuiteAgainstOneOfThree
 SOCKETS := $(SOCKETS)|TestMatrixLarge|TestNetworkDeliversLargeMessages|TestNetworkCarriesLargeRequests|TestNetworkManyTopicsAtOnce
 
-# Those that measure how a node behaves under load run one at a time.
+# Those that measure how a node behaves under load run alone. Hosts and sockets wait for
+# most of their time, and do so side by side.
 race:
 	go test $(addprefix ./internal/,$(PURE))
-	go test -race -p 2 $$(go list ./cmd/... ./internal/... | grep -v $(foreach p,$(PURE) hosts,-e /internal/$p$$))
-	go test -race -p 1 -skip '$(SOCKETS)' . ./node ./internal/hosts
-	go test -p 1 -parallel 8 -run '$(SOCKETS)' . ./node
+	go test -race -p 2 -skip '$(SOCKETS)' . $$(go list ./cmd/... ./internal/... | grep -v $(foreach p,$(PURE) hosts,-e /internal/$p$$))
+	go test -race -skip '$(SOCKETS)' ./node
+	go test -race ./internal/hosts & hosts=$$!; \
+	go test -p 1 -parallel 8 -run '$(SOCKETS)' . ./node; sockets=$$?; \
+	wait $$hosts && exit $$sockets
 
 # What client libraries expect, in invented time, 20 times.
 twenty:
