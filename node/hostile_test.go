@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -269,11 +268,8 @@ var attacks = map[string]func(addr string) error{
 		}
 		return nil
 	},
-}
 
-// olderAttacks are those of V0. The tunnels it knows are full after a number of
-// messages, however large.
-var olderAttacks = map[string]func(addr string) error{
+	// V0 has tunnels that are full after a number of messages, however large.
 	"v0 huge prefixes": func(addr string) error {
 		for _, frame := range []string{
 			"\x01\x04echo\x80\x80\x80\x80\x80\x80\x80\x80\x40",
@@ -359,8 +355,6 @@ var olderAttacks = map[string]func(addr string) error{
 		return nil
 	},
 }
-
-func init() { maps.Copy(attacks, olderAttacks) }
 
 // olderTunnel attaches two programs of V0 with a tunnel between them, that both
 // call 1 and of whose messages the acceptor takes so many.

@@ -85,6 +85,17 @@ func (s *stage) link(a *script, x uint64, app string, b *script, y uint64) {
 	}
 }
 
+// ungranted returns a program of V0 with a tunnel that it calls 1 to one of v1, which
+// calls it 2 and has granted nothing yet.
+func (s *stage) ungranted() (older, c *script) {
+	s.Helper()
+	older, c = s.older("sends"), s.attach("group")
+	older.send(older.sized(tunnelInit(1, "group", never)))
+	c.send(tunnelConfirm(c.expectOffer(), 2))
+	older.expect(older.sized(tunnelResult(1)))
+	return older, c
+}
+
 // sized gives a message that begins a tunnel the size that it has in the dialect of c.
 func (c *script) sized(m message) message {
 	if c.dialect == relaywire.V0 {

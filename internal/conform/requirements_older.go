@@ -273,14 +273,7 @@ func olderStateCases() []Case {
 			c := s.older("leaves")
 			c.send(closing(""))
 			c.expectClose(false)
-			start := time.Now()
-			for c.tryWrite([]byte{0xff}) == nil {
-				if time.Since(start) > 5*time.Second {
-					s.Fatal("the node reads on after 5 s, wanted about 1 s")
-				}
-				time.Sleep(10 * time.Millisecond)
-			}
-			s.timely("the end", start, 900*time.Millisecond, 1100*time.Millisecond)
+			c.readForASecond()
 		})},
 
 		{Name: "V2 dropped program is told nothing", Run: play(func(s *stage) {

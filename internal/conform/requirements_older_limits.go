@@ -1,9 +1,6 @@
 package conform
 
 import (
-	"errors"
-	"io"
-	"os"
 	"time"
 
 	"github.com/project-iris/iris/internal/relaywire"
@@ -13,46 +10,9 @@ import (
 // input that is not whole.
 func olderLimitCases() []Case {
 	return []Case{
-		{Name: "V4 member that does not read is dropped in silence and disturbs nobody", Run: play(func(s *stage) {
-			c, watch, slow, reader := s.older("sends"), s.older("watch"), s.older("group"), s.older("group")
-			s.link(slow, 1, "watch", watch, 1) // its end tells of the drop
-			const size = 4 << 20
-			sent := 0
-			more := func() {
-				body := pattern(sent, size)
-				c.send(broadcast("group", body))
-				reader.expect(delivered(body))
-				sent += size
-			}
-			for sent < 60<<20 {
-				more()
-			}
-			watch.sync()
-			watch.expectNothing(100 * time.Millisecond)
-			for dropped := false; !dropped; {
-				if sent >= 96<<20 {
-					s.Fatalf("%s has not read %d octets and is not dropped", slow.name, sent)
-				}
-				more()
-				m, err := watch.read(time.Now().Add(time.Millisecond))
-				dropped = err == nil && m.Op == relaywire.TunnelClose
-				if !dropped && !errors.Is(err, os.ErrDeadlineExceeded) {
-					s.Fatalf("came %v, error %v; wanted TunnelClose", m, err)
-				}
-			}
-			for { // what still comes is whole, and no Close: the checker refuses it
-				_, err := slow.read(time.Now().Add(patience))
-				if err == io.EOF || err != nil && !s.n.virtual {
-					break
-				}
-				if err != nil {
-					s.Fatalf("%s: %v; wanted the end of input", slow.name, err)
-				}
-			}
-			more()
-			reader.sync()
-			c.sync()
-		})},
+		slowReader("V4 member that does not read is dropped in silence and disturbs nobody", func(s *stage) *script {
+			return s.older("group")
+		}, broadcast, delivered),
 
 		{Name: "v0 names of 64 KiB are accepted", Run: play(func(s *stage) {
 			c := s.older("app")
@@ -134,10 +94,7 @@ func olderLimitCases() []Case {
 		})},
 
 		{Name: "V9 node reads ahead of a program of v1 that grants nothing", Run: play(func(s *stage) {
-			older, c := s.older("sends"), s.attach("group")
-			older.send(older.sized(tunnelInit(1, "group", never)))
-			c.send(tunnelConfirm(c.expectOffer(), 2))
-			older.expect(older.sized(tunnelResult(1)))
+			older, c := s.ungranted()
 			const least = 3 * olderWindow // 256 beyond the node's own window
 			n := older.sendUntilStopped(1, 20*olderWindow, 4)
 			if n < least {

@@ -517,10 +517,7 @@ func olderMixedCases() []Case {
 		})},
 
 		{Name: "V16 empty message to a v1 program is acknowledged and dropped", Run: play(func(s *stage) {
-			older, c := s.older("sends"), s.attach("group")
-			older.send(older.sized(tunnelInit(1, "group", never)))
-			c.send(tunnelConfirm(c.expectOffer(), 2)) // grants nothing
-			older.expect(older.sized(tunnelResult(1)))
+			older, c := s.ungranted()
 			older.send(letter(1, ""), letter(1, ""))
 			older.awaitAcks(1, 0)
 			older.send(letter(1, "a"), letter(1, ""), letter(1, "b"))
@@ -531,10 +528,7 @@ func olderMixedCases() []Case {
 		})},
 
 		{Name: "V10 v1 program that grants nothing stops a sender of v0", Run: play(func(s *stage) {
-			older, c := s.older("sends"), s.attach("group")
-			older.send(older.sized(tunnelInit(1, "group", never)))
-			c.send(tunnelConfirm(c.expectOffer(), 2))
-			older.expect(older.sized(tunnelResult(1)))
+			older, c := s.ungranted()
 			n := older.sendUntilStopped(1, 20*olderWindow, 1000)
 			older.sync()
 			for i := range n {

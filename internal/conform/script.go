@@ -415,6 +415,20 @@ func (s *stage) timely(what string, start time.Time, least, most time.Duration) 
 	}
 }
 
+// readForASecond checks that the node reads what c, which is closed, still sends for
+// about a second.
+func (c *script) readForASecond() {
+	c.Helper()
+	start := time.Now()
+	for c.tryWrite([]byte{0xff}) == nil {
+		if time.Since(start) > 5*time.Second {
+			c.Fatal("the node reads on after 5 s, wanted about 1 s")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	c.timely("the end", start, 900*time.Millisecond, 1100*time.Millisecond)
+}
+
 // prompt is how long the node may take for what it does at once.
 const prompt = 5 * time.Millisecond
 

@@ -4,7 +4,11 @@ import "encoding/binary"
 
 // AppendToNode appends the encoding of m as a client sends it.
 func (m *Message) AppendToNode(b []byte) []byte {
-	b = append(b, byte(m.Op))
+	return m.appendFieldsToNode(append(b, byte(m.Op)))
+}
+
+// appendFieldsToNode appends what follows the opcode.
+func (m *Message) appendFieldsToNode(b []byte) []byte {
 	switch m.Op {
 	case Init:
 		b = appendBinary(b, m.Magic)

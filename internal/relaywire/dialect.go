@@ -86,38 +86,24 @@ var (
 )
 
 // beginV0 reads the first octet of a message.
-func beginV0(b []byte, m *Message) (parser, error) {
+func beginV0(b []byte, m *Message) parser {
 	*m = Message{}
 	if int(b[0]) >= len(opsV0) {
-		return parser{}, errOp
+		return parser{err: errOp}
 	}
 	m.Op = opsV0[b[0]]
-	return parser{b: b, off: 1}, nil
+	return parser{b: b, off: 1}
 }
 
 func (l *Limits) parseToNodeV0(b []byte, m *Message) (int, error) {
 	if len(b) == 0 {
 		return 1, ErrShort
 	}
-	p, err := beginV0(b, m)
-	if err != nil || m.Op == Init {
-		return 0, errOp
-	}
+	p := beginV0(b, m)
 	switch m.Op {
-	case Close:
-	case Broadcast, Publish:
-		m.Name = p.binary(l.Name, errName)
-		m.Body = p.binary(l.Body, errBody)
-	case Request:
-		m.ID = p.varint()
-		m.Name = p.binary(l.Name, errName)
-		m.Body = p.binary(l.Body, errBody)
-		m.Timeout = p.varint()
 	case Reply, TunnelTransfer:
 		m.ID = p.varint()
 		m.Body = p.binary(l.Body, errBody)
-	case Subscribe, Unsubscribe:
-		m.Name = p.binary(l.Name, errName)
 	case TunnelInit:
 		m.ID = p.varint()
 		m.Name = p.binary(l.Name, errName)
@@ -127,8 +113,10 @@ func (l *Limits) parseToNodeV0(b []byte, m *Message) (int, error) {
 		m.ID = p.varint()
 		m.Tunnel = p.varint()
 		m.Size = p.varint()
-	case TunnelAllow, TunnelClose:
+	case TunnelAllow:
 		m.ID = p.varint()
+	default: // as in V1
+		p.toNode(l, m)
 	}
 	return p.result()
 }
@@ -137,14 +125,9 @@ func (l *Limits) parseToClientV0(b []byte, m *Message) (int, error) {
 	if len(b) == 0 {
 		return 1, ErrShort
 	}
-	p, err := beginV0(b, m)
-	if err != nil {
-		return 0, err
-	}
+	p := beginV0(b, m)
 	switch m.Op {
 	case Accept, Close:
-	case Broadcast:
-		m.Body = p.binary(l.Body, errBody)
 	case Request, TunnelTransfer:
 		m.ID = p.varint()
 		m.Body = p.binary(l.Body, errBody)
@@ -153,21 +136,10 @@ func (l *Limits) parseToClientV0(b []byte, m *Message) (int, error) {
 		if m.TimedOut = p.bool(); !m.TimedOut {
 			m.Body = p.binary(l.Body, errBody)
 		}
-	case Publish:
-		m.Name = p.binary(l.Name, errName)
-		m.Body = p.binary(l.Body, errBody)
-	case TunnelInit:
-		m.ID = p.varint()
-		m.Size = p.varint()
-	case TunnelResult:
-		m.ID = p.varint()
-		if m.TimedOut = p.bool(); !m.TimedOut {
-			m.Size = p.varint()
-		}
 	case TunnelAllow, TunnelClose:
 		m.ID = p.varint()
-	default:
-		return 0, errOp
+	default: // as in V1
+		p.toClient(l, m)
 	}
 	return p.result()
 }
@@ -178,21 +150,9 @@ func (m *Message) appendToNodeV0(b []byte) []byte {
 	case Init:
 		b = appendBinary(b, m.Version)
 		return appendBinary(b, m.Name)
-	case Close:
-		return b
-	case Broadcast, Publish:
-		b = appendBinary(b, m.Name)
-		return appendBinary(b, m.Body)
-	case Request:
-		b = binary.AppendUvarint(b, m.ID)
-		b = appendBinary(b, m.Name)
-		b = appendBinary(b, m.Body)
-		return binary.AppendUvarint(b, m.Timeout)
 	case Reply, TunnelTransfer:
 		b = binary.AppendUvarint(b, m.ID)
 		return appendBinary(b, m.Body)
-	case Subscribe, Unsubscribe:
-		return appendBinary(b, m.Name)
 	case TunnelInit:
 		b = binary.AppendUvarint(b, m.ID)
 		b = appendBinary(b, m.Name)
@@ -202,10 +162,10 @@ func (m *Message) appendToNodeV0(b []byte) []byte {
 		b = binary.AppendUvarint(b, m.ID)
 		b = binary.AppendUvarint(b, m.Tunnel)
 		return binary.AppendUvarint(b, m.Size)
-	case TunnelAllow, TunnelClose:
+	case TunnelAllow:
 		return binary.AppendUvarint(b, m.ID)
 	}
-	panic("relaywire: no such message to a node")
+	return m.appendFieldsToNode(b) // as in V1
 }
 
 // appendHeadToClientV0 appends all but the octets of m.Body. There is no word for a

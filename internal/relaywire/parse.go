@@ -83,6 +83,12 @@ func (l *Limits) ParseToNode(b []byte, m *Message) (int, error) {
 	}
 	m.Op = Op(b[0])
 	p := parser{b: b, off: 1}
+	p.toNode(l, m)
+	return p.result()
+}
+
+// toNode reads what follows the opcode of a message to a node.
+func (p *parser) toNode(l *Limits, m *Message) {
 	switch m.Op {
 	case Close:
 	case Broadcast, Publish:
@@ -115,9 +121,8 @@ func (l *Limits) ParseToNode(b []byte, m *Message) (int, error) {
 	case TunnelClose:
 		m.ID = p.varint()
 	default:
-		return 0, errOp
+		p.err = errOp
 	}
-	return p.result()
 }
 
 // ParseToClient reads the message at the start of b as a client does, the
@@ -129,6 +134,12 @@ func (l *Limits) ParseToClient(b []byte, m *Message) (int, error) {
 	}
 	m.Op = Op(b[0])
 	p := parser{b: b, off: 1}
+	p.toClient(l, m)
+	return p.result()
+}
+
+// toClient reads what follows the opcode of a message to a client.
+func (p *parser) toClient(l *Limits, m *Message) {
 	switch m.Op {
 	case Accept:
 		m.Magic = p.binary(l.Handshake, errTooLarge)
@@ -168,9 +179,8 @@ func (l *Limits) ParseToClient(b []byte, m *Message) (int, error) {
 		m.ID = p.varint()
 		m.Body = p.binary(l.Name, errText)
 	default:
-		return 0, errOp
+		p.err = errOp
 	}
-	return p.result()
 }
 
 // A parser walks over one message; after the first error it stands still.
