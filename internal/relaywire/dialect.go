@@ -85,21 +85,16 @@ var (
 	}()
 )
 
-// beginV0 reads the first octet of a message.
-func beginV0(b []byte, m *Message) parser {
+func (l *Limits) parseToNodeV0(b []byte, m *Message) (int, error) {
 	*m = Message{}
-	if int(b[0]) >= len(opsV0) {
-		return parser{err: errOp}
+	switch {
+	case len(b) == 0:
+		return 1, ErrShort
+	case int(b[0]) >= len(opsV0):
+		return 0, errOp
 	}
 	m.Op = opsV0[b[0]]
-	return parser{b: b, off: 1}
-}
-
-func (l *Limits) parseToNodeV0(b []byte, m *Message) (int, error) {
-	if len(b) == 0 {
-		return 1, ErrShort
-	}
-	p := beginV0(b, m)
+	p := parser{b: b, off: 1}
 	switch m.Op {
 	case Reply, TunnelTransfer:
 		m.ID = p.varint()
@@ -116,16 +111,21 @@ func (l *Limits) parseToNodeV0(b []byte, m *Message) (int, error) {
 	case TunnelAllow:
 		m.ID = p.varint()
 	default: // as in V1
-		p.toNode(l, m)
+		return l.parseToNode(m.Op, b, m)
 	}
 	return p.result()
 }
 
 func (l *Limits) parseToClientV0(b []byte, m *Message) (int, error) {
-	if len(b) == 0 {
+	*m = Message{}
+	switch {
+	case len(b) == 0:
 		return 1, ErrShort
+	case int(b[0]) >= len(opsV0):
+		return 0, errOp
 	}
-	p := beginV0(b, m)
+	m.Op = opsV0[b[0]]
+	p := parser{b: b, off: 1}
 	switch m.Op {
 	case Accept, Close:
 	case Request, TunnelTransfer:
@@ -139,7 +139,7 @@ func (l *Limits) parseToClientV0(b []byte, m *Message) (int, error) {
 	case TunnelAllow, TunnelClose:
 		m.ID = p.varint()
 	default: // as in V1
-		p.toClient(l, m)
+		return l.parseToClient(m.Op, b, m)
 	}
 	return p.result()
 }

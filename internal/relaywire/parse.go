@@ -77,18 +77,17 @@ func (l *Limits) ParseInit(b []byte, m *Message) (int, error) {
 // there before another attempt can succeed: more than len(b), at most what the
 // limits permit, not necessarily enough. Any other error is a Violation.
 func (l *Limits) ParseToNode(b []byte, m *Message) (int, error) {
+	return l.parseToNode(first(b), b, m)
+}
+
+// parseToNode reads a message whose opcode stands for op.
+func (l *Limits) parseToNode(op Op, b []byte, m *Message) (int, error) {
 	*m = Message{}
 	if len(b) == 0 {
 		return 1, ErrShort
 	}
-	m.Op = Op(b[0])
+	m.Op = op
 	p := parser{b: b, off: 1}
-	p.toNode(l, m)
-	return p.result()
-}
-
-// toNode reads what follows the opcode of a message to a node.
-func (p *parser) toNode(l *Limits, m *Message) {
 	switch m.Op {
 	case Close:
 	case Broadcast, Publish:
@@ -121,25 +120,25 @@ func (p *parser) toNode(l *Limits, m *Message) {
 	case TunnelClose:
 		m.ID = p.varint()
 	default:
-		p.err = errOp
+		return 0, errOp
 	}
+	return p.result()
 }
 
 // ParseToClient reads the message at the start of b as a client does, the
 // answer to its Init included. The results are those of ParseToNode.
 func (l *Limits) ParseToClient(b []byte, m *Message) (int, error) {
+	return l.parseToClient(first(b), b, m)
+}
+
+// parseToClient is parseToNode for messages to a client.
+func (l *Limits) parseToClient(op Op, b []byte, m *Message) (int, error) {
 	*m = Message{}
 	if len(b) == 0 {
 		return 1, ErrShort
 	}
-	m.Op = Op(b[0])
+	m.Op = op
 	p := parser{b: b, off: 1}
-	p.toClient(l, m)
-	return p.result()
-}
-
-// toClient reads what follows the opcode of a message to a client.
-func (p *parser) toClient(l *Limits, m *Message) {
 	switch m.Op {
 	case Accept:
 		m.Magic = p.binary(l.Handshake, errTooLarge)
@@ -179,8 +178,17 @@ func (p *parser) toClient(l *Limits, m *Message) {
 		m.ID = p.varint()
 		m.Body = p.binary(l.Name, errText)
 	default:
-		p.err = errOp
+		return 0, errOp
 	}
+	return p.result()
+}
+
+// first returns the opcode of the message at the start of b, if there is one.
+func first(b []byte) Op {
+	if len(b) == 0 {
+		return 0
+	}
+	return Op(b[0])
 }
 
 // A parser walks over one message; after the first error it stands still.
