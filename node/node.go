@@ -190,7 +190,7 @@ func (n *Node) listen() error {
 		n.addrs = append(n.addrs, l.Addr().String())
 	}
 	if c.State != "" {
-		s, err := admin.Serve(c.State, func() (any, error) { return n.Status() }, c.Log)
+		s, err := admin.Serve(c.State, n.answers(), c.Log)
 		if err != nil {
 			return fmt.Errorf("admin socket: %w", err)
 		}

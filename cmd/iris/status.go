@@ -2,36 +2,24 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
-	"github.com/project-iris/iris/internal/admin"
 	"github.com/project-iris/iris/node"
 )
 
-// answerTime is what a node has to answer.
-const answerTime = 5 * time.Second
-
 func newStatusCommand() *cobra.Command {
 	var (
-		net, state string
-		port       port
-		rates      bool
-		asJSON     bool
+		which  chosenNode
+		rates  bool
+		asJSON bool
 	)
 	cmd := &cobra.Command{
 		Use:   "status",
@@ -49,7 +37,7 @@ nodes have members: that is shown as -. Counters that are 0 are left out, but wi
 --json.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ask := func() (json.RawMessage, error) { return askNode(cmd.ErrOrStderr(), state, net, int(port)) }
+			ask := func() (json.RawMessage, error) { return which.ask(cmd, "/status") }
 			raw, err := ask()
 			if err != nil {
 				return err
@@ -62,96 +50,11 @@ nodes have members: that is shown as -. Counters that are 0 are left out, but wi
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringVar(&net, "net", "", "the `NAME` of its network")
-	f.Var(&port, "port", "TCP port of the node's relay")
-	f.StringVar(&state, "state", "", "`DIR` with the directories of nodes; default: this user's")
+	which.flags(f)
 	f.BoolVar(&rates, "rates", false, "show what is sent each second now")
 	f.BoolVar(&asJSON, "json", false, "write the node's answer as JSON")
 	nameEnvironment(f)
 	return cmd
-}
-
-// A liveNode is one that answered.
-type liveNode struct {
-	port   int
-	status json.RawMessage
-}
-
-// askNode returns the status of the one node that the flags choose. An empty
-// net and a port of 0 choose any.
-func askNode(talk io.Writer, stateFlag, net string, port int) (json.RawMessage, error) {
-	if !localSockets {
-		return nil, errors.New("nodes have no admin socket on this system")
-	}
-	state, err := stateDir(stateFlag)
-	if err != nil {
-		return nil, err
-	}
-	if state == "" {
-		return nil, usageError{errors.New("a node without a state directory has no admin socket to ask")}
-	}
-	nodes, err := findNodes(absolute(state), net, port)
-	switch {
-	case len(nodes) == 1:
-		if err != nil {
-			fmt.Fprintf(talk, "iris: %v\n", err)
-		}
-		return nodes[0].status, nil
-	case len(nodes) > 1:
-		if stateFlag != "" {
-			stateFlag = " --state " + stateFlag
-		}
-		for _, n := range nodes {
-			s, err := readStatus(n.status)
-			if err != nil {
-				return nil, err
-			}
-			fmt.Fprintf(talk, "iris status%s --port %-5d  # network %s\n", stateFlag, n.port, networkName(s))
-		}
-		return nil, fmt.Errorf("%d nodes answer: choose one as above", len(nodes))
-	case err != nil:
-		return nil, err
-	}
-	chosen := ""
-	if net != "" {
-		chosen += fmt.Sprintf(" of network %q", net)
-	}
-	if port != 0 {
-		chosen += fmt.Sprintf(" on port %d", port)
-	}
-	return nil, noNodeError{fmt.Errorf(`no node%s keeps its state in %s: start one with "iris node --dev", or name the directory of another with --state`, chosen, state)}
-}
-
-// findNodes asks every node with a directory in state that net and port choose.
-// The error tells which of them could not be asked; those that do not run are
-// left out.
-func findNodes(state, net string, port int) (nodes []liveNode, err error) {
-	entries, err := os.ReadDir(state)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var errs []error
-	for _, e := range entries {
-		ofNet, ofPort, ok := splitNodeDir(e.Name())
-		if !ok || !e.IsDir() || net != "" && ofNet != networkDir(net) || port != 0 && ofPort != port {
-			continue
-		}
-		n := liveNode{port: ofPort}
-		ctx, cancel := context.WithTimeout(context.Background(), answerTime)
-		err := admin.Status(ctx, filepath.Join(state, e.Name()), &n.status)
-		cancel()
-		switch {
-		case err == nil:
-			nodes = append(nodes, n)
-		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		default:
-			errs = append(errs, err)
-		}
-	}
-	return nodes, errors.Join(errs...)
 }
 
 func showStatus(w io.Writer, raw json.RawMessage, asJSON bool) error {

@@ -1,6 +1,6 @@
 // Package admin is what an operator asks a node: HTTP over a Unix socket in the
-// node's state directory, for root and the node's own user only. GET /status
-// answers in JSON.
+// node's state directory, for root and the node's own user only. What it answers
+// is the node's.
 package admin
 
 import (
@@ -8,11 +8,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,27 +42,17 @@ type Server struct {
 }
 
 // Serve opens the admin socket in the directory state, which it makes if it is
-// missing, and answers GET /status with what status returns.
-func Serve(state string, status func() (any, error), log *slog.Logger) (*Server, error) {
+// missing, and answers requests with handler.
+func Serve(state string, handler http.Handler, log *slog.Logger) (*Server, error) {
 	l, err := listen(state, func(uid int) {
 		log.Warn("a user was refused at the admin socket", "uid", uid)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w (--state DIR chooses another directory, --state none does without)", err)
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
-		s, err := status()
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(w).Encode(s)
-	})
 	s := &Server{done: make(chan struct{})}
 	s.http = http.Server{
-		Handler:           mux,
+		Handler:           handler,
 		MaxHeaderBytes:    headerLimit,
 		ReadHeaderTimeout: headerTime,
 		WriteTimeout:      answerTime,
@@ -98,30 +90,37 @@ func (s *Server) count(c net.Conn, state http.ConnState) {
 	}
 }
 
-// Close ends the service. When it returns status is not running.
+// Close ends the service. When it returns no handler is running.
 func (s *Server) Close() {
 	s.http.Close()
 	<-s.done
 	s.conns.Wait()
 }
 
-// Status asks the node whose state directory is given, and decodes its answer
-// into s. Where no node runs the error is fs.ErrNotExist or ECONNREFUSED.
-func Status(ctx context.Context, state string, s any) error {
-	if err := ask(ctx, state, s); err != nil {
+// JSON answers a request with v.
+func JSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(v)
+}
+
+// Ask asks the node whose state directory is given for a path, such as /status, and
+// decodes its answer into v. Where no node runs the error is fs.ErrNotExist or
+// ECONNREFUSED.
+func Ask(ctx context.Context, state, path string, v any) error {
+	if err := ask(ctx, state, path, v); err != nil {
 		return fmt.Errorf("ask the node in %s: %w", state, err)
 	}
 	return nil
 }
 
-func ask(ctx context.Context, state string, s any) error {
+func ask(ctx context.Context, state, path string, v any) error {
 	client := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(context.Context, string, string) (net.Conn, error) {
 			return localsock.DialTrusted(filepath.Join(state, Socket))
 		},
 	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://iris/status", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://iris"+path, nil)
 	if err != nil {
 		return err
 	}
@@ -134,7 +133,8 @@ func ask(ctx context.Context, state string, s any) error {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return errors.New("it answered " + resp.Status)
+		why, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+		return fmt.Errorf("it answered %s: %s", resp.Status, strings.TrimSpace(string(why)))
 	}
-	return json.NewDecoder(resp.Body).Decode(s)
+	return json.NewDecoder(resp.Body).Decode(v)
 }

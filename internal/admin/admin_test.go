@@ -44,7 +44,16 @@ var quiet = slog.New(slog.DiscardHandler)
 func serve(t *testing.T, status func() (any, error)) (s *Server, state string) {
 	t.Helper()
 	state = stateDir(t)
-	s, err := Serve(state, status, quiet)
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
+		v, err := status()
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		JSON(w, v)
+	})
+	s, err := Serve(state, mux, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,8 +89,8 @@ func request(t *testing.T, state, text string) int {
 func TestStatusIsAnswered(t *testing.T) {
 	_, state := serve(t, works)
 	var s struct{ Programs int }
-	if err := Status(t.Context(), state, &s); err != nil || s.Programs != 3 {
-		t.Errorf("Status() = %+v, %v, want 3 programs", s, err)
+	if err := Ask(t.Context(), state, "/status", &s); err != nil || s.Programs != 3 {
+		t.Errorf("Ask() = %+v, %v, want 3 programs", s, err)
 	}
 }
 
@@ -100,9 +109,9 @@ func TestAdminSocketMode(t *testing.T) {
 func TestNodeThatCannotTellSaysSo(t *testing.T) {
 	_, state := serve(t, func() (any, error) { return nil, errors.New("node is closed") })
 	var s any
-	err := Status(t.Context(), state, &s)
+	err := Ask(t.Context(), state, "/status", &s)
 	if err == nil || !strings.Contains(err.Error(), "503") || !strings.Contains(err.Error(), state) {
-		t.Errorf("Status() = %v, want an error with 503 and the directory", err)
+		t.Errorf("Ask() = %v, want an error with 503 and the directory", err)
 	}
 }
 
@@ -158,7 +167,7 @@ func TestCloseEndsIdleConnectionsAndRemovesTheSocket(t *testing.T) {
 		t.Errorf("the socket after Close: %v, want fs.ErrNotExist", err)
 	}
 	var answer any
-	if err := Status(t.Context(), state, &answer); !errors.Is(err, fs.ErrNotExist) {
+	if err := Ask(t.Context(), state, "/status", &answer); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Status after Close = %v, want fs.ErrNotExist", err)
 	}
 }
@@ -196,8 +205,8 @@ func TestSilentNodeIsNotWaitedForForEver(t *testing.T) {
 	})
 	t.Cleanup(func() { close(tell) })
 	var s any
-	if err := Status(ctx, state, &s); !errors.Is(err, context.Canceled) {
-		t.Errorf("Status() = %v, want context.Canceled", err)
+	if err := Ask(ctx, state, "/status", &s); !errors.Is(err, context.Canceled) {
+		t.Errorf("Ask() = %v, want context.Canceled", err)
 	}
 }
 
@@ -209,7 +218,7 @@ func TestStateOpenToOthersIsRefused(t *testing.T) {
 	if err := os.Chmod(state, 0o755); err != nil { // whatever the umask
 		t.Fatal(err)
 	}
-	s, err := Serve(state, works, quiet)
+	s, err := Serve(state, http.NotFoundHandler(), quiet)
 	if err == nil {
 		s.Close()
 	}
@@ -222,11 +231,11 @@ func TestStateOpenToOthersIsRefused(t *testing.T) {
 
 func TestSecondNodeInOneStateIsRefused(t *testing.T) {
 	_, state := serve(t, works)
-	if _, err := Serve(state, works, quiet); !errors.Is(err, localsock.ErrTaken) {
+	if _, err := Serve(state, http.NotFoundHandler(), quiet); !errors.Is(err, localsock.ErrTaken) {
 		t.Errorf("Serve() = %v, want localsock.ErrTaken", err)
 	}
 	var s any
-	if err := Status(t.Context(), state, &s); err != nil {
+	if err := Ask(t.Context(), state, "/status", &s); err != nil {
 		t.Errorf("the first is out of reach: %v", err)
 	}
 }
@@ -234,7 +243,7 @@ func TestSecondNodeInOneStateIsRefused(t *testing.T) {
 func TestOrderlyEndIsNotLogged(t *testing.T) {
 	var b bytes.Buffer
 	state := stateDir(t)
-	s, err := Serve(state, works, slog.New(slog.NewTextHandler(&b, nil)))
+	s, err := Serve(state, http.NotFoundHandler(), slog.New(slog.NewTextHandler(&b, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}

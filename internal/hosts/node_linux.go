@@ -44,5 +44,5 @@ func (n *Node) Status(ctx context.Context, status any) error {
 	if err != nil {
 		return err
 	}
-	return admin.Status(ctx, dirs[0], status)
+	return admin.Ask(ctx, dirs[0], "/status", status)
 }
