@@ -54,11 +54,12 @@ SOCKETS := $(SOCKETS)|TestMatrixLarge|TestNetworkDeliversLargeMessages|TestNetwo
 
 # Those that measure how a node behaves under load run alone. Hosts and sockets wait for
 # most of their time, and do so side by side.
+WAIT := hosts chaos
 race:
 	go test $(addprefix ./internal/,$(PURE))
-	go test -race -p 2 -skip '$(SOCKETS)' . $$(go list ./cmd/... ./internal/... | grep -v $(foreach p,$(PURE) hosts,-e /internal/$p$$))
+	go test -race -p 2 -skip '$(SOCKETS)' . $$(go list ./cmd/... ./internal/... | grep -v $(foreach p,$(PURE) $(WAIT),-e /internal/$p$$))
 	go test -race -skip '$(SOCKETS)' ./node
-	go test -race ./internal/hosts & hosts=$$!; \
+	go test -race -parallel 4 $(addprefix ./internal/,$(WAIT)) & hosts=$$!; \
 	go test -p 1 -parallel 8 -run '$(SOCKETS)' . ./node; sockets=$$?; \
 	wait $$hosts && exit $$sockets
 

@@ -13,6 +13,7 @@ import (
 // Their nodes are no neighbours on the ring: those watch each other, and find out in
 // a moment; these have to find out that what they send is not taken.
 func TestHostsThatDoNotReachEachOtherUseAThird(t *testing.T) {
+	t.Parallel()
 	n := newNetwork(t, 5, 0)
 	ids := make([]string, len(n.nodes))
 	for i := range n.nodes {

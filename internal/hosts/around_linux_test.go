@@ -11,6 +11,7 @@ import (
 // Two hosts that a third reaches and that do not reach each other ask each other all
 // the same, from the start or since they lost each other.
 func TestHostsThatDoNotReachEachOther(t *testing.T) {
+	t.Parallel()
 	n := newNetwork(t, 2, 1)
 	a, b := n.lan.Hosts[0], n.lan.Hosts[2]
 	part := func() {

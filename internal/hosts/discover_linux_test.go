@@ -30,6 +30,7 @@ import (
 // node there. A machine that is busy with other things makes it longer, so the best
 // of three counts.
 func TestNodesFindEachOther(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name    string
 		prepare func(*LAN) error
@@ -69,6 +70,7 @@ func TestNodesFindEachOther(t *testing.T) {
 // TestNewcomersAskAtOnce starts nodes one right after the other, each of which is asked
 // for a service of the first host before it is at home in the network.
 func TestNewcomersAskAtOnce(t *testing.T) {
+	t.Parallel()
 	const newcomers = 4
 	n := &network{lan: newLAN(t, 1+newcomers)}
 	n.startAll(t, 1)
@@ -141,6 +143,7 @@ func TestIdleHostsAreQuiet(t *testing.T) {
 
 // Nodes with different keys do not meet, and each says once that it is alone, and why.
 func TestNetworksOnOneBridgeDoNotMeet(t *testing.T) {
+	t.Parallel()
 	n := &network{lan: newLAN(t, 2)}
 	n.startAll(t, 1)
 	n.key = newKey(t)
@@ -159,6 +162,7 @@ func TestNetworksOnOneBridgeDoNotMeet(t *testing.T) {
 
 // Two nodes of one host share the group, and are found like those of two.
 func TestNodesOfOneHostFindEachOther(t *testing.T) {
+	t.Parallel()
 	n := &network{lan: newLAN(t, 2)}
 	n.startAll(t, 1)
 	n.lan.Hosts[0], n.lan.Hosts[1] = n.lan.Hosts[1], n.lan.Hosts[0]
@@ -172,6 +176,7 @@ func TestNodesOfOneHostFindEachOther(t *testing.T) {
 // Addresses come and go, and systems refuse: local programs are served all the while,
 // the log says so once, and others are found when they can be.
 func TestHostWithoutANetworkServesItsPrograms(t *testing.T) {
+	t.Parallel()
 	n := &network{lan: newLAN(t, 2)}
 	lost := n.lan.Hosts[1]
 	if err := lost.thread.ip("link set eth0 down"); err != nil {
@@ -223,6 +228,7 @@ func TestHostWithoutANetworkServesItsPrograms(t *testing.T) {
 
 // An address with no others beside it, as in a cloud, leaves nothing to scan.
 func TestHostsWithLoneAddresses(t *testing.T) {
+	t.Parallel()
 	n := &network{lan: newLAN(t, 2)}
 	if err := n.lan.without("IPv6"); err != nil {
 		t.Fatal(err)
@@ -239,6 +245,7 @@ func TestHostsWithLoneAddresses(t *testing.T) {
 // A scan keeps its pace where nobody is: what waits for addresses that nobody has does
 // not hold it up.
 func TestScanOfAnEmptySubnetKeepsItsPace(t *testing.T) {
+	t.Parallel()
 	n := newDiscovering(t, 1, 0)
 	n.await(t, 0, "it has begun", func(s *node.Status) bool { return s.Discovery.Sent["probes"] > 0 })
 	time.Sleep(5 * time.Second) // what is measured is a rate, with addresses unanswered
@@ -265,6 +272,7 @@ func (l *LAN) mask(bits string) error {
 
 // Where neither multicast nor a scan finds others, they are where they were before.
 func TestOthersAreFoundWhereTheyWere(t *testing.T) {
+	t.Parallel()
 	n := &network{lan: newLAN(t, 2)}
 	if err := n.lan.mask("16"); err != nil { // too large for a scan
 		t.Fatal(err)
@@ -433,6 +441,7 @@ func TestLANConforms(t *testing.T) {
 // A program that has the UDP port keeps a node from being found by a scan, and from
 // nothing else; the log says so.
 func TestUDPPortOfAnotherProgram(t *testing.T) {
+	t.Parallel()
 	n := &network{lan: newLAN(t, 2)}
 	var other *net.UDPConn
 	if err := n.lan.Hosts[0].Do(func() (err error) {

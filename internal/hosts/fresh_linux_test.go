@@ -13,6 +13,7 @@ import (
 // A service is asked from another host as soon as it has registered. No request is
 // lost; how long they take is shown, with what they should take.
 func TestFreshServiceIsAskedAtOnce(t *testing.T) {
+	t.Parallel()
 	const (
 		services = 1000
 		mostP50  = 2 * time.Millisecond

@@ -62,6 +62,7 @@ func exchange(nc net.Conn, text string) error {
 }
 
 func TestEveryHostReachesEveryOther(t *testing.T) {
+	t.Parallel()
 	l := newLAN(t, 3)
 	for _, to := range l.Hosts {
 		for _, from := range l.Hosts {
@@ -76,6 +77,7 @@ func TestEveryHostReachesEveryOther(t *testing.T) {
 }
 
 func TestMulticastReachesEveryOtherHost(t *testing.T) {
+	t.Parallel()
 	l := newLAN(t, 3)
 	for _, group := range []*net.UDPAddr{
 		{IP: net.IPv4(239, 192, 141, 42), Port: 14142},
@@ -144,6 +146,7 @@ func TestMulticastReachesEveryOtherHost(t *testing.T) {
 
 // What is lost while a host is cut off comes later, as TCP has it.
 func TestCutHostIsSilentUntilMended(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		cut  func(*Host) error
@@ -174,6 +177,7 @@ func TestCutHostIsSilentUntilMended(t *testing.T) {
 }
 
 func TestCaptureHasWhatCrossesTheBridge(t *testing.T) {
+	t.Parallel()
 	l := newLAN(t, 2)
 	c, err := l.Capture(64 << 20)
 	if err != nil {
@@ -215,6 +219,7 @@ func TestInterfacesOfTheMachineStayAsTheyAre(t *testing.T) {
 }
 
 func TestProcessIsFrozenThawedAndKilled(t *testing.T) {
+	t.Parallel()
 	h := newLAN(t, 1).Hosts[0]
 	p, err := h.Start(exec.Command("sh", "-c", "ip -o -4 addr; echo shown; while :; do :; done"))
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 
 // The others go on without a host that is lost, and take it back.
 func TestLostHostComesBack(t *testing.T) {
+	t.Parallel()
 	n := newDiscovering(t, 6, 0)
 	towards := func(node *Node) []*Host { // all others
 		return slices.DeleteFunc(slices.Clone(n.lan.Hosts), func(h *Host) bool { return h == node.Host })

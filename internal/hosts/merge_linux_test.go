@@ -9,6 +9,7 @@ import (
 // Two halves that are apart for a while go on by themselves, and are soon one network
 // when they join again. Nothing is carried out twice.
 func TestHalvesBecomeOneNetworkAgain(t *testing.T) {
+	t.Parallel()
 	const hosts, apart, most = 6, 10 * time.Second, 10 * time.Second
 	n := newDiscovering(t, hosts, 0)
 	executed := newLedger()

@@ -9,6 +9,7 @@ import (
 )
 
 func TestNodesServeTheirHosts(t *testing.T) {
+	t.Parallel()
 	l := newLAN(t, 2) // or skip
 	thePlace.need(t)
 	ctx := withLimit(t)

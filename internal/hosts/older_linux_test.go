@@ -128,6 +128,7 @@ func (p *older) handle(m relaywire.Message) {
 
 // Programs of the older protocol and of the present one, on two hosts, find each other.
 func TestOlderPrograms(t *testing.T) {
+	t.Parallel()
 	n := newNetwork(t, 2, 0)
 	await := func(l *ledger, entry string) {
 		t.Helper()

@@ -9,6 +9,7 @@ import (
 )
 
 func TestCutIsOneWay(t *testing.T) {
+	t.Parallel()
 	l := newLAN(t, 3) // or skip
 	a, b, c := l.Hosts[0], l.Hosts[1], l.Hosts[2]
 	for _, address := range []func(*Host) netip.Addr{func(h *Host) netip.Addr { return h.IPv4 }, func(h *Host) netip.Addr { return h.IPv6 }} {
@@ -35,6 +36,7 @@ func TestCutIsOneWay(t *testing.T) {
 }
 
 func TestSplitHostsReachTheirOwn(t *testing.T) {
+	t.Parallel()
 	l := newLAN(t, 4) // or skip
 	reaches := func(from, to int) bool {
 		wait := limit

@@ -209,6 +209,7 @@ func (s service) HandleTunnel(ctx context.Context, t *iris.Tunnel) {
 }
 
 func TestSixHosts(t *testing.T) {
+	t.Parallel()
 	t.Run("Discovering", func(t *testing.T) { sixHosts(t, newDiscovering) })
 	t.Run("TheirPeersAreNamed", func(t *testing.T) { sixHosts(t, newNetwork) })
 }
