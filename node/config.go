@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/project-iris/iris/internal/relaywire"
@@ -50,7 +51,8 @@ type Config struct {
 	Peers []string
 
 	// Discover are the ways in which the node looks for others beside Peers; nil: none.
-	// They are Multicast, Scan and Cache.
+	// They are Multicast, Scan, Cache, Etcd, Etcd+":"+URL once for each of its members,
+	// and GCE.
 	Discover []string
 
 	// Interfaces are the names of those network interfaces that Discover looks on, and
@@ -104,6 +106,8 @@ const (
 	Multicast = "multicast" // sealed packets to all hosts of the local networks
 	Scan      = "scan"      // if that finds nobody, to one address of theirs after another
 	Cache     = "cache"     // where other nodes were when the node last ran, which is kept in State
+	Etcd      = "etcd"      // in the etcd of this host, where there is one; with a URL: in that
+	GCE       = "gce"       // among the instances of Google Compute Engine, where this host is one
 )
 
 // DefaultMemory is what a process that is a node, and nothing else, should take
@@ -148,9 +152,12 @@ func (c *Config) check() error {
 		return errors.New("a dev node has no others: leave out where it listens, its peers and how to discover some")
 	}
 	for _, d := range c.Discover {
-		if !slices.Contains([]string{Multicast, Scan, Cache}, d) {
-			return fmt.Errorf("%q is not a way to discover other nodes: there are %s, %s and %s", d, Multicast, Scan, Cache)
+		if !slices.Contains([]string{Multicast, Scan, Cache, Etcd, GCE}, d) && !strings.HasPrefix(d, Etcd+":") {
+			return fmt.Errorf("%q is not a way to discover other nodes: there are %s, %s, %s, %s and %s", d, Multicast, Scan, Cache, Etcd, GCE)
 		}
+	}
+	if _, err := etcdURLs(c.Discover); err != nil {
+		return err
 	}
 	for _, p := range c.Peers {
 		host, port, err := net.SplitHostPort(p)

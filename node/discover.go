@@ -2,6 +2,7 @@ package node
 
 import (
 	"crypto/rand"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -24,8 +25,9 @@ type search struct {
 	w      *network
 	key    string // fingerprint of the network's
 	finder *discovery.Finder
-	lan    *discovery.LAN // nil: none
-	lonely chan struct{}  // whether the node is alone may have changed
+	lan    *discovery.LAN  // nil: none
+	etcd   *discovery.Etcd // nil: none
+	lonely chan struct{}   // whether the node is alone may have changed
 }
 
 // newSearch makes the sources that the configuration asks for.
@@ -56,6 +58,20 @@ func newSearch(w *network, key string) *search {
 			Known: w.others,
 		})
 	}
+	if s.etcd = s.newEtcd(at); s.etcd != nil {
+		sources = append(sources, s.etcd)
+	}
+	if slices.Contains(c.Discover, GCE) && !at.Addr().IsLoopback() && discovery.OnGCE() {
+		sources = append(sources, &discovery.GCE{
+			Port: s.port(at), Log: c.Log,
+			Alone: func() bool { return w.standing().Alone },
+			Within: func(ranges []netip.Prefix) {
+				if s.lan != nil {
+					s.lan.Within(ranges)
+				}
+			},
+		})
+	}
 	s.finder = discovery.NewFinder(discovery.FinderConfig{
 		Sources:  sources,
 		Log:      c.Log,
@@ -70,21 +86,9 @@ func newSearch(w *network, key string) *search {
 
 func (s *search) newLAN(at netip.AddrPort, multicast, scan bool) *discovery.LAN {
 	w := s.w
-	var seed [32]byte
-	rand.Read(seed[:])
-	port := uint16(discovery.Port)
-	if _, chosen, err := net.SplitHostPort(w.n.config.Listen); err == nil && chosen != "0" {
-		port = at.Port() // others have chosen it too, most likely
-	}
 	return discovery.NewLAN(discovery.LANConfig{
-		Config: discovery.Config{
-			Self:  w.identity.ID(),
-			Seed:  seed,
-			Seal:  w.identity.SealPacket,
-			Open:  w.identity.OpenPacket,
-			Knows: func(id ring.ID) bool { return w.knows(id, netip.AddrPort{}) },
-		},
-		SeekerConfig: discovery.SeekerConfig{Multicast: multicast, Scan: scan, Port: port, Lowest: w.lowest},
+		Config:       s.packets(),
+		SeekerConfig: discovery.SeekerConfig{Multicast: multicast, Scan: scan, Port: s.port(at), Lowest: w.lowest},
 		Log:          w.n.config.Log,
 		Interfaces:   w.n.config.Interfaces,
 		Listen:       at,
@@ -96,12 +100,72 @@ func (s *search) newLAN(at netip.AddrPort, multicast, scan bool) *discovery.LAN 
 	})
 }
 
+// newEtcd returns nil if the configuration asks for none. What a host has by itself
+// is nothing to a node that only this host reaches.
+func (s *search) newEtcd(at netip.AddrPort) *discovery.Etcd {
+	w := s.w
+	ways := w.n.config.Discover
+	urls, _ := etcdURLs(ways) // they were checked
+	if len(urls) == 0 && (!slices.Contains(ways, Etcd) || at.Addr().IsLoopback()) {
+		return nil
+	}
+	return discovery.NewEtcd(discovery.EtcdConfig{
+		Config: s.packets(),
+		URLs:   urls,
+		Tags:   w.identity.PublicTags,
+		State:  w.standing,
+		Port:   s.port(at),
+		Log:    w.n.config.Log,
+	})
+}
+
+// etcdURLs returns those of the etcd that is among ways to find other nodes.
+func etcdURLs(ways []string) (urls []string, err error) {
+	for _, way := range ways {
+		text, ok := strings.CutPrefix(way, Etcd+":")
+		if !ok {
+			continue
+		}
+		url, err := discovery.EtcdURL(text)
+		if err != nil {
+			return nil, err
+		}
+		if len(urls) > 0 && urls[0][:5] != url[:5] {
+			return nil, fmt.Errorf("%s is https or http, and %s is not: give the same of all members of an etcd", urls[0], url)
+		}
+		urls = append(urls, url)
+	}
+	return urls, nil
+}
+
+// packets is what packets are made and opened with.
+func (s *search) packets() (c discovery.Config) {
+	w := s.w
+	rand.Read(c.Seed[:])
+	c.Self, c.Seal, c.Open = w.identity.ID(), w.identity.SealPacket, w.identity.OpenPacket
+	c.Knows = func(id ring.ID) bool { return w.knows(id, netip.AddrPort{}) }
+	return c
+}
+
+// port returns where other nodes are, most likely.
+func (s *search) port(at netip.AddrPort) uint16 {
+	if _, chosen, err := net.SplitHostPort(s.w.n.config.Listen); err == nil && chosen != "0" {
+		return at.Port() // others have chosen it too
+	}
+	return discovery.Port
+}
+
 func (s *search) start() {
 	if len(s.finder.Stats().Sources) == 0 {
 		return
 	}
 	s.w.running.Go(func() { s.finder.Run(s.w.ctx) })
 	s.w.running.Go(s.watch)
+	if s.lan == nil && s.etcd != nil { // it tells others where we are, and nobody else looks
+		s.w.running.Go(func() {
+			discovery.Watch(s.w.ctx, s.w.n.config.Interfaces, s.w.moved)
+		})
+	}
 }
 
 // changed says that the network is not what it was.
@@ -109,6 +173,9 @@ func (s *search) changed() {
 	signal(s.lonely)
 	if s.lan != nil {
 		s.lan.Changed()
+	}
+	if s.etcd != nil {
+		s.etcd.Changed()
 	}
 }
 
@@ -148,7 +215,7 @@ func (s *search) sayAlone() {
 	case s.finder.Stats().Dialled > 0:
 		check = "others were found, or were there before, and cannot be reached: are they up? may TCP port 14142 pass?"
 	case s.lan == nil:
-		check = "only the peers named are looked for: are they up, with the same network name and key? may TCP port 14142 pass?"
+		check = "nobody is looked for but as was chosen: are others up, with the same network name and key? may TCP port 14142 pass?"
 	case len(s.lan.Stats().Interfaces) == 0:
 		check = "this host has no network that others could be on"
 	}
@@ -175,6 +242,7 @@ func (w *network) moved(interfaces []discovery.Interface) {
 	w.mu.Lock()
 	w.addrs = addrs
 	w.mu.Unlock()
+	w.search.changed()
 	w.n.config.Log.Info("other nodes reach this one here now", "address", strings.Join(addresses(addrs), " "))
 	w.n.tell(func(now time.Time, _ *queue.Batch) { w.n.loop.Core.Move(now, addrs, &w.n.loop.Out) })
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // ways are those of finding others; this file has no node on any network use them.
-var ways = []string{Multicast, Scan, Cache}
+var ways = []string{Multicast, Scan, Cache, Etcd, GCE}
 
 func TestWaysToFindOthersAreChecked(t *testing.T) {
 	for _, c := range []struct {
@@ -18,6 +18,11 @@ func TestWaysToFindOthersAreChecked(t *testing.T) {
 	}{
 		{ways: ways, state: "/nowhere"},
 		{ways: []string{Multicast}},
+		{ways: []string{Etcd, GCE, "etcd:http://[fd77::1]", "etcd:http://etcd.example:4001/"}},
+		{ways: []string{"etcd:10.0.0.1:2379"}, want: "give http://HOST:2379, or https"},
+		{ways: []string{"etcd:http://root:secret@10.0.0.1"}, want: "the etcd at 10.0.0.1 has a user"},
+		{ways: []string{"etcd:http://10.0.0.1/v3"}, want: "leave out what"},
+		{ways: []string{"etcd:http://10.0.0.1", "etcd:https://10.0.0.2"}, want: "give the same of all"},
 		{ways: []string{"gossip"}, want: `"gossip" is not a way`},
 		{ways: []string{Cache}, want: "give State"},
 		{dev: true, ways: []string{Scan}, want: "a dev node has no others"},
@@ -37,7 +42,7 @@ func TestWaysToFindOthersAreChecked(t *testing.T) {
 // A node discovers only when asked, and one on loopback not at all: no packet leaves
 // the host.
 func TestNodeOnLoopbackAsksNobodyOnTheNetwork(t *testing.T) {
-	for _, asked := range [][]string{nil, {Multicast, Scan}} {
+	for _, asked := range [][]string{nil, {Multicast, Scan, Etcd, GCE}} {
 		config := Config{Network: "test", Key: testKey, Listen: "127.0.0.1:0", Peers: []string{"127.0.0.1:1"}}
 		config.Discover = asked
 		n, err := New(config)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/project-iris/iris/internal/discovery"
 	"github.com/project-iris/iris/internal/relaywire"
 	"github.com/project-iris/iris/internal/session"
 	"github.com/project-iris/iris/internal/wire"
@@ -288,7 +289,7 @@ func (o *nodeFlags) others(c *node.Config) (err error) {
 // auto stands for all ways to find other nodes.
 const auto = "auto"
 
-var ways = []string{node.Multicast, node.Scan, node.Cache}
+var ways = []string{node.Multicast, node.Scan, node.Cache, node.Etcd, node.GCE}
 
 // ways returns how other nodes are looked for.
 func (o *nodeFlags) ways() ([]string, error) {
@@ -300,6 +301,12 @@ func (o *nodeFlags) ways() ([]string, error) {
 	}
 	chosen := strings.Split(o.discover, ",")
 	for _, w := range chosen {
+		if url, ok := strings.CutPrefix(w, node.Etcd+":"); ok {
+			if _, err := discovery.EtcdURL(url); err != nil {
+				return nil, usageError{fmt.Errorf("--discover: %w", err)}
+			}
+			continue
+		}
 		if !slices.Contains(ways, w) {
 			return nil, usageError{fmt.Errorf("--discover %s is no way to find other nodes: give %s, %s, or some of %s", w, auto, none, strings.Join(ways, ","))}
 		}

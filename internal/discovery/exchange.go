@@ -190,6 +190,8 @@ func (x *Exchange) open(now time.Time, d Datagram) (p Packet, code session.Code,
 		return p, session.PacketVersion, err
 	case err != nil:
 		return p, session.PacketForm, err
+	case p.Kind == Entry:
+		return p, session.PacketForm, errors.New("it is of an etcd, and was not sent by who made it")
 	case now.Sub(p.Time).Abs() > maxSkew:
 		return p, session.PacketTime, fmt.Errorf("the sender's clock says %v", p.Time)
 	case !x.salts.add(now, salt(d.Octets)):

@@ -147,7 +147,8 @@ func TestChecksComeInOrder(t *testing.T) {
 	}{
 		{"version", func(b []byte) { b[0], b[1], b[3] = 2, 1, 9 }, session.PacketVersion},
 		{"kind", func(b []byte) { b[1], b[3] = 0, 9 }, session.PacketVersion},
-		{"kind", func(b []byte) { b[1], b[3] = 4, 9 }, session.PacketVersion},
+		{"kind", func(b []byte) { b[1], b[3] = 5, 9 }, session.PacketVersion},
+		{"kind", func(b []byte) { b[1], b[8] = byte(Entry), 1 }, session.PacketForm},
 		{"count", func(b []byte) { b[3], b[8] = 9, 1 }, session.PacketForm},
 		{"state", func(b []byte) { b[2], b[8] = 4, 1 }, session.PacketForm},
 		{"time", func(b []byte) { b[8] = 1; clear(b[16:32]); b[31] = 1 }, session.PacketTime},

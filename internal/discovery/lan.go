@@ -46,9 +46,11 @@ type LANConfig struct {
 type LAN struct {
 	c       LANConfig
 	changed chan struct{}
+	moved   chan struct{}
 
-	mu    sync.Mutex
-	stats LANStats
+	mu     sync.Mutex
+	stats  LANStats
+	ranges []netip.Prefix
 }
 
 // LANStats are what a LAN has counted: datagrams, on each interface and by each of
@@ -66,7 +68,7 @@ type LANStats struct {
 
 // NewLAN returns the source.
 func NewLAN(c LANConfig) *LAN {
-	return &LAN{c: c, changed: make(chan struct{}, 1), stats: LANStats{
+	return &LAN{c: c, changed: make(chan struct{}, 1), moved: make(chan struct{}, 1), stats: LANStats{
 		Sent: make(map[Kind]uint64), Heard: make(map[Kind]uint64), Refused: make(map[session.Code]uint64),
 	}}
 }
@@ -84,6 +86,30 @@ func (l *LAN) Name() string {
 
 // Changed says that State returns something else now. It does not block.
 func (l *LAN) Changed() { signal(l.changed) }
+
+// Within says which ranges addresses of this host are in, where its interfaces have them
+// with masks that say less, as in a cloud. It does not block.
+func (l *LAN) Within(ranges []netip.Prefix) {
+	l.mu.Lock()
+	l.ranges = ranges
+	l.mu.Unlock()
+	signal(l.moved)
+}
+
+// widen puts the ranges that are known into the place of what the interfaces say.
+func (l *LAN) widen(interfaces []Interface) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, i := range interfaces {
+		for n, p := range i.Prefixes {
+			for _, r := range l.ranges {
+				if r.Addr() == p.Addr() {
+					i.Prefixes[n] = r
+				}
+			}
+		}
+	}
+}
 
 func signal(c chan struct{}) {
 	select {
@@ -111,7 +137,6 @@ type run struct {
 	seeker    *Seeker
 	sockets   sockets
 	datagrams chan Datagram
-	moved     chan struct{}
 	running   sync.WaitGroup
 
 	interfaces []Interface
@@ -128,7 +153,6 @@ func (l *LAN) Run(ctx context.Context, found func(Found)) error {
 		LAN: l, ctx: ctx, found: found,
 		seeker:    NewSeeker(l.c.Config, l.c.SeekerConfig),
 		datagrams: make(chan Datagram),
-		moved:     make(chan struct{}, 1),
 		failed:    make(map[string]int),
 		look:      time.Now(),
 	}
@@ -173,6 +197,7 @@ func (r *run) move(now time.Time) {
 		r.fault("interfaces", err)
 		return
 	}
+	r.widen(interfaces)
 	interfaces = within(interfaces, r.c.Listen.Addr())
 	interfaces = interfaces[:min(len(interfaces), mostInterfaces)]
 	var all, v4 []netip.Prefix

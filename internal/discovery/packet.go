@@ -34,6 +34,7 @@ const (
 	Beacon Kind = 1 + iota // to the group: here is a node, who else?
 	Probe                  // to an address: is there a node?
 	Answer                 // to either
+	Entry                  // in an etcd, for whoever looks there: never sent
 )
 
 // A Packet is what a node says of itself.
@@ -86,7 +87,7 @@ func Parse(b []byte) (Packet, error) {
 		return Packet{}, fmt.Errorf("%w: %d octets, want %d", errForm, len(b), PlainSize)
 	}
 	kind, state, count := Kind(b[1]), wire.State(b[2]), int(b[3])
-	if b[0] != version || kind < Beacon || kind > Answer {
+	if b[0] != version || kind < Beacon || kind > Entry {
 		return Packet{}, fmt.Errorf("%w: %d, %d", errVersion, b[0], kind)
 	}
 	if count > wire.MaxAddrs {

@@ -123,7 +123,7 @@ func TestPacketsAreThoseOfTheVectors(t *testing.T) {
 
 func TestPacketsHaveOneSize(t *testing.T) {
 	for _, addrs := range []int{0, 1, wire.MaxAddrs, 100} {
-		for kind := Beacon; kind <= Answer; kind++ {
+		for kind := Beacon; kind <= Entry; kind++ {
 			p := Packet{Kind: kind, Addrs: make([]wire.Addr, addrs)}
 			if got := len(p.Append(nil)); got != PlainSize {
 				t.Errorf("kind %d with %d addresses has %d octets, want %d", kind, addrs, got, PlainSize)

@@ -235,6 +235,15 @@ func leafTemplate(c *Credential, pub crypto.PublicKey, spki, serial []byte, issu
 	}
 }
 
+// PublicTags returns what marks the network where others can read it, for each key that
+// is accepted. Who lacks the key learns nothing from it.
+func (i *Identity) PublicTags() (tags []string) {
+	for _, a := range i.trusts().Anchors {
+		tags = append(tags, publicTag(a.Discovery))
+	}
+	return tags
+}
+
 // SealPacket seals a discovery packet.
 func (i *Identity) SealPacket(plain []byte) []byte {
 	return seal(nil, i.trusts().Anchors[0].Discovery, packetInfo, plain)

@@ -67,3 +67,8 @@ func networkTag(secret [32]byte, spki []byte) []byte {
 	h.Write(appendField(nil, spki))
 	return hex.AppendEncode(nil, h.Sum(nil)[:16])
 }
+
+// publicTag marks a network where others can read it: they learn nothing from it.
+func publicTag(secret [32]byte) string {
+	return hex.EncodeToString(derive(secret, nil, "iris/public/1")[:16])
+}
