@@ -99,6 +99,10 @@ type Config struct {
 
 	// Log is where the node logs; nil: nowhere.
 	Log *slog.Logger
+
+	// Now is the wall clock that certificates, and what is sent before them, are
+	// dated by; nil: time.Now.
+	Now func() time.Time
 }
 
 // Ways to look for other nodes.
@@ -176,6 +180,9 @@ func (c *Config) check() error {
 	}
 	if c.MaxPrograms == 0 {
 		c.MaxPrograms = min(10_000, max(64, (descriptors()-512)/4))
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

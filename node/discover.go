@@ -23,7 +23,6 @@ const lonelyLimit = 10 * time.Second
 // search is how a node finds others.
 type search struct {
 	w      *network
-	key    string // fingerprint of the network's
 	finder *discovery.Finder
 	lan    *discovery.LAN  // nil: none
 	etcd   *discovery.Etcd // nil: none
@@ -31,9 +30,9 @@ type search struct {
 }
 
 // newSearch makes the sources that the configuration asks for.
-func newSearch(w *network, key string) *search {
+func newSearch(w *network) *search {
 	c := &w.n.config
-	s := &search{w: w, key: key, lonely: make(chan struct{}, 1)}
+	s := &search{w: w, lonely: make(chan struct{}, 1)}
 	var sources []discovery.Source
 	if len(c.Peers) > 0 {
 		sources = append(sources, &discovery.Static{Peers: c.Peers, Log: c.Log})
@@ -144,6 +143,7 @@ func (s *search) packets() (c discovery.Config) {
 	rand.Read(c.Seed[:])
 	c.Self, c.Seal, c.Open = w.identity.ID(), w.identity.SealPacket, w.identity.OpenPacket
 	c.Knows = func(id ring.ID) bool { return w.knows(id, netip.AddrPort{}) }
+	c.Wall = w.n.config.Now
 	return c
 }
 
@@ -219,7 +219,7 @@ func (s *search) sayAlone() {
 	case len(s.lan.Stats().Interfaces) == 0:
 		check = "this host has no network that others could be on"
 	}
-	s.w.n.config.Log.Info("no other node was found yet: programs of this host reach each other only", "key", s.key, "check", check)
+	s.w.n.config.Log.Info("no other node was found yet: programs of this host reach each other only", "key", s.w.identity.Fingerprints()[0], "check", check)
 }
 
 // standing is what the node is, as far as others are searched for.
@@ -319,6 +319,9 @@ func (s *search) status() *DiscoveryStatus {
 		status := SourceStatus{Name: one.Name, Found: one.Found}
 		if one.Ended != nil {
 			status.Ended = one.Ended.Error()
+		}
+		if one.Trouble != nil {
+			status.Trouble = one.Trouble.Error()
 		}
 		d.Sources = append(d.Sources, status)
 	}

@@ -61,11 +61,11 @@ func newNetwork(n *Node, setup *core.Config) (*network, error) {
 		return nil, err
 	}
 	w := &network{n: n, linked: make(map[ring.ID]*link.Link), dial: dialTCP, alone: true}
-	if w.identity, err = session.NewIdentity(credential, time.Now); err != nil {
+	if w.identity, err = session.NewIdentity(credential, c.Now); err != nil {
 		return nil, err
 	}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
-	w.refused = session.NewRefusals(c.Log, time.Now)
+	w.refused = session.NewRefusals(c.Log, c.Now)
 	w.gate = session.NewGate(session.GateConfig{Identity: w.identity, Refused: w.refused, InView: w.inView})
 	if c.Listen != "" {
 		if err := w.listen(); err != nil {
@@ -98,7 +98,7 @@ func newNetwork(n *Node, setup *core.Config) (*network, error) {
 		Dial:    w.dialTunnel,
 		AskBack: w.askBack,
 	})
-	w.search = newSearch(w, credential.Anchors[0].String())
+	w.search = newSearch(w)
 	n.plane.Self = w.identity.ID()
 	n.plane.NoTunnel = w.splice.Busy
 	n.plane.Accepted = w.accepted

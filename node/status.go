@@ -106,9 +106,10 @@ type DiscoveryStatus struct {
 
 // SourceStatus is one way to find other nodes.
 type SourceStatus struct {
-	Name  string `json:"name"`
-	Found uint64 `json:"found"` // times that it found an address
-	Ended string `json:"ended"` // why it does not go on; empty: it does, or has told all
+	Name    string `json:"name"`
+	Found   uint64 `json:"found"`             // times that it found an address
+	Ended   string `json:"ended"`             // why it does not go on; empty: it does, or has told all
+	Trouble string `json:"trouble,omitempty"` // what keeps it from finding others now
 }
 
 // LaneStatus is how many octets wait in a link, by lane.

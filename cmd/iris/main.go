@@ -131,7 +131,7 @@ The flags of earlier nodes start a node too:
 	})
 	cobra.EnableCommandSorting = false
 	root.CompletionOptions.DisableDefaultCmd = true // newCompletionCommand is in its place
-	root.AddCommand(newDemoCommand(), newNodeCommand(), newStatusCommand(), newKeygenCommand(),
+	root.AddCommand(newDemoCommand(), newNodeCommand(), newStatusCommand(), newDoctorCommand(), newKeygenCommand(),
 		newServeCommand(), newRequestCommand(), newBroadcastCommand(),
 		newPublishCommand(), newSubscribeCommand(), newTunnelCommand(), newBenchCommand(), newSimulateCommand(),
 		newCompletionCommand(), newVersionCommand())

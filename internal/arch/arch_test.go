@@ -30,16 +30,17 @@ const (
 // lines are the packages bottom up, as directories of the module. A package
 // imports only from lines before its own.
 var lines = [][]string{
-	0: {"internal/ring", "internal/relaywire", "internal/queue", "internal/memnet", "internal/wheel", "internal/localsock", "internal/nonblock"},
-	1: {"internal/wire", "internal/balance"},
-	2: {".", "internal/session"},
-	3: {"internal/overlay", "internal/link", "internal/discovery"},
-	4: {"internal/directory", "internal/multicast"},
-	5: {"internal/core"},
-	6: {"internal/messaging", "internal/tunnel"},
-	7: {"internal/relay", "internal/splice", "internal/admin"},
-	8: {"node", "internal/sim", "internal/hosts"},
-	9: {"cmd/iris", "internal/measure", "internal/chaos", "internal/compiles"},
+	0:  {"internal/ring", "internal/relaywire", "internal/queue", "internal/memnet", "internal/wheel", "internal/localsock", "internal/nonblock"},
+	1:  {"internal/wire", "internal/balance"},
+	2:  {".", "internal/session"},
+	3:  {"internal/overlay", "internal/link", "internal/discovery"},
+	4:  {"internal/directory", "internal/multicast"},
+	5:  {"internal/core"},
+	6:  {"internal/messaging", "internal/tunnel"},
+	7:  {"internal/relay", "internal/splice", "internal/admin"},
+	8:  {"node", "internal/sim", "internal/hosts"},
+	9:  {"internal/doctor", "internal/measure", "internal/chaos", "internal/compiles"},
+	10: {"cmd/iris"},
 }
 
 // testOnly are the packages that stand outside of the lines, since only test

@@ -281,7 +281,7 @@ func (s *etcdSession) tell(ctx context.Context) (err error) {
 	if len(state.Addrs) == 0 {
 		_, err = s.client.Delete(ctx, s.key())
 	} else {
-		p := Packet{Kind: Entry, State: state.State, Nodes: uint32(state.Nodes), Time: time.Now(), Node: s.c.Self, Addrs: state.Addrs}
+		p := Packet{Kind: Entry, State: state.State, Nodes: uint32(state.Nodes), Time: s.c.wall(time.Now()), Node: s.c.Self, Addrs: state.Addrs}
 		_, err = s.client.Put(ctx, s.key(), string(s.c.Seal(p.Append(nil))), clientv3.WithLease(s.granted))
 	}
 	if err != nil {
@@ -357,7 +357,7 @@ func (s *etcdSession) open(key string, value []byte) (f Found, err error) {
 		return f, errVersion
 	case !strings.HasSuffix(key, "/"+p.Node.String()):
 		return f, errors.New("it is under the id of another node")
-	case time.Since(p.Time).Abs() > maxSkew:
+	case s.c.wall(time.Now()).Sub(p.Time).Abs() > maxSkew:
 		return f, fmt.Errorf("the clock of the node says %v", p.Time)
 	}
 	f.Node = p.Node

@@ -38,6 +38,17 @@ type Config struct {
 
 	// Knows reports whether a node is known, and need not be found.
 	Knows func(id ring.ID) bool
+
+	// Wall is the time that packets say; nil: the one that is handed in.
+	Wall func() time.Time
+}
+
+// wall returns the time that packets say.
+func (c *Config) wall(now time.Time) time.Time {
+	if c.Wall == nil {
+		return now
+	}
+	return c.Wall()
 }
 
 // An Exchange is a node's part in finding others by packets. It does no I/O:
@@ -104,6 +115,7 @@ type Send struct {
 // Dial is a node worth dialling, within what the node may dial at all.
 type Dial struct {
 	Node  ring.ID
+	From  netip.Addr // that the packet came from
 	Addrs []netip.AddrPort
 }
 
@@ -137,7 +149,7 @@ func (x *Exchange) ask(now time.Time, kind Kind, to netip.AddrPort, out *Output)
 }
 
 func (x *Exchange) send(now time.Time, kind Kind, token [16]byte, to netip.AddrPort, out *Output) {
-	p := Packet{Kind: kind, State: x.state, Nodes: uint32(x.nodes), Time: now, Node: x.c.Self, Token: token, Addrs: x.addrs}
+	p := Packet{Kind: kind, State: x.state, Nodes: uint32(x.nodes), Time: x.c.wall(now), Node: x.c.Self, Token: token, Addrs: x.addrs}
 	out.Send = append(out.Send, Send{kind, to, x.c.Seal(p.Append(nil))})
 }
 
@@ -185,6 +197,7 @@ func (x *Exchange) open(now time.Time, d Datagram) (p Packet, code session.Code,
 	if !ok {
 		return p, session.PacketKey, nil
 	}
+	wall := x.c.wall(now)
 	switch p, err = Parse(plain); {
 	case errors.Is(err, errVersion):
 		return p, session.PacketVersion, err
@@ -192,8 +205,8 @@ func (x *Exchange) open(now time.Time, d Datagram) (p Packet, code session.Code,
 		return p, session.PacketForm, err
 	case p.Kind == Entry:
 		return p, session.PacketForm, errors.New("it is of an etcd, and was not sent by who made it")
-	case now.Sub(p.Time).Abs() > maxSkew:
-		return p, session.PacketTime, fmt.Errorf("the sender's clock says %v", p.Time)
+	case wall.Sub(p.Time).Abs() > maxSkew:
+		return p, session.PacketTime, fmt.Errorf("its clock says %v, ours %v", p.Time.UTC().Format(time.RFC3339), wall.UTC().Format(time.RFC3339))
 	case !x.salts.add(now, salt(d.Octets)):
 		return p, session.PacketReplay, nil
 	case p.Node == x.c.Self:
@@ -247,7 +260,7 @@ func (x *Exchange) dial(d Datagram, p *Packet, out *Output) {
 	if p.State == wire.InLeaving {
 		return
 	}
-	dial := Dial{Node: p.Node}
+	dial := Dial{Node: p.Node, From: d.From.Addr().Unmap()}
 	for _, a := range p.Addrs {
 		if slices.ContainsFunc(x.addrs, func(own wire.Addr) bool { return own.AddrPort == a.AddrPort }) {
 			continue // two hosts that have a network of the same numbers inside, as of containers

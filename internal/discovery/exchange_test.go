@@ -250,7 +250,7 @@ func TestAnswerNeedsOurToken(t *testing.T) {
 	if probe.Kind != Probe || beacon.Kind != Beacon || probe.Token == beacon.Token {
 		t.Errorf("questions are %+v and %+v", probe, beacon)
 	}
-	want := Dial{ring.ID{Lo: 9}, []netip.AddrPort{netip.MustParseAddrPort("192.0.2.9:14142")}}
+	want := Dial{Node: ring.ID{Lo: 9}, Addrs: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.9:14142")}}
 	for _, token := range [][16]byte{probe.Token, beacon.Token} {
 		out := answer(token)
 		if len(out.Dial) != 1 || out.Dial[0].Node != want.Node || !slices.Equal(out.Dial[0].Addrs, want.Addrs) || len(out.Refused) > 0 {

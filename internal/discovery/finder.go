@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,6 +44,7 @@ type Finder struct {
 
 	mu    sync.Mutex
 	stats FinderStats
+	last  []LastFound // oldest first
 }
 
 // FinderStats are what a Finder has counted.
@@ -57,9 +59,20 @@ type FinderStats struct {
 
 // SourceStats are what came of a source.
 type SourceStats struct {
-	Name  string
-	Found uint64
-	Ended error // why it does not run; nil: it does
+	Name    string
+	Found   uint64
+	Ended   error // why it does not run; nil: it does
+	Trouble error // what keeps it from finding others now; nil: nothing that it knows of
+}
+
+// keptFound is how many of the latest findings are remembered.
+const keptFound = 64
+
+// A LastFound is the latest that a source found of a node, or of who is at an address.
+type LastFound struct {
+	At     time.Time
+	Source string
+	Found
 }
 
 type found struct {
@@ -98,7 +111,19 @@ func (f *Finder) Stats() FinderStats {
 	defer f.mu.Unlock()
 	s := f.stats
 	s.Sources = append([]SourceStats(nil), s.Sources...)
+	for i, source := range f.c.Sources {
+		if t, ok := source.(troubled); ok {
+			s.Sources[i].Trouble = t.Trouble()
+		}
+	}
 	return s
+}
+
+// Last returns what was found last, oldest first.
+func (f *Finder) Last() []LastFound {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.last)
 }
 
 // Run finds and dials until ctx ends. When it returns, nothing of it runs.
@@ -172,6 +197,7 @@ func (f *Finder) source(ctx context.Context, i int, s Source) {
 // take takes in a finding. What the operator named is dialled for ever, by Keep.
 func (f *Finder) take(now time.Time, n found) {
 	f.count(func(s *FinderStats) { s.Sources[n.source].Found++ })
+	f.remember(LastFound{now, f.c.Sources[n.source].Name(), n.Found})
 	if !n.Keep {
 		f.merger.find(now, n.Found)
 		return
@@ -182,4 +208,22 @@ func (f *Finder) take(now time.Time, n found) {
 			f.c.Keep(a)
 		}
 	}
+}
+
+// remember keeps a finding in the place of the former of the same source and node, or
+// address.
+func (f *Finder) remember(n LastFound) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.last = slices.DeleteFunc(f.last, func(o LastFound) bool {
+		same := o.Source == n.Source && o.Node == n.Node && (!n.Node.IsZero() || slices.Equal(o.Addrs, n.Addrs))
+		if same && n.From.IsLinkLocalUnicast() {
+			n.From = o.From // tells more, unless it is one too
+		}
+		return same
+	})
+	if len(f.last) >= keptFound {
+		f.last = slices.Delete(f.last, 0, 1)
+	}
+	f.last = append(f.last, n)
 }

@@ -48,9 +48,10 @@ type LAN struct {
 	changed chan struct{}
 	moved   chan struct{}
 
-	mu     sync.Mutex
-	stats  LANStats
-	ranges []netip.Prefix
+	mu      sync.Mutex
+	stats   LANStats
+	ranges  []netip.Prefix
+	refused error // by the system
 }
 
 // LANStats are what a LAN has counted: datagrams, on each interface and by each of
@@ -61,6 +62,8 @@ type LANStats struct {
 	Scanning   bool
 	Sent       map[Kind]uint64
 	Heard      map[Kind]uint64
+	ToGroup    uint64 // of those heard, how many were sent to the group
+	Taken      error  // why a scan by others does not find this node
 	Refused    map[session.Code]uint64
 	Failed     uint64 // could not be sent, or read
 	Paused     uint64 // times that a socket was not read for a moment: too much came
@@ -192,6 +195,7 @@ func (l *LAN) Run(ctx context.Context, found func(Found)) error {
 // move looks at the interfaces, and takes in what is new about them.
 func (r *run) move(now time.Time) {
 	r.looked, r.look = now, time.Time{}
+	r.trouble(nil)
 	interfaces, err := Interfaces(r.c.Interfaces)
 	if err != nil {
 		r.fault("interfaces", err)
@@ -245,7 +249,7 @@ func (r *run) move(now time.Time) {
 		r.seeker.Move(now, v4, more, &r.out)
 	}
 	r.mu.Lock()
-	r.stats.Interfaces = names
+	r.stats.Interfaces, r.stats.Taken = names, r.sockets.taken
 	r.mu.Unlock()
 }
 
@@ -271,7 +275,21 @@ func within(all []Interface, at netip.Addr) (some []Interface) {
 // fault tells of what the system refused, once, and has it tried again.
 func (r *run) fault(what string, err error) {
 	r.once(what, "other nodes may not be found: the system refuses", "error", err)
+	r.trouble(err)
 	r.look = time.Now().Add(lookAgain)
+}
+
+// Trouble returns what the system refused when the interfaces were looked at last.
+func (l *LAN) Trouble() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.refused
+}
+
+func (l *LAN) trouble(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refused = err
 }
 
 // once warns of something, the first time.
@@ -302,11 +320,14 @@ func (r *run) carryOut() {
 		}
 	}
 	for _, d := range r.out.Dial {
-		r.found(Found{Node: d.Node, Addrs: d.Addrs})
+		r.found(Found{Node: d.Node, From: d.From, Addrs: d.Addrs})
 	}
 	r.mu.Lock()
 	for _, h := range r.out.Heard {
 		r.stats.Heard[h.Kind]++
+		if h.Group {
+			r.stats.ToGroup++
+		}
 	}
 	r.stats.Interval, r.stats.Scanning = r.seeker.trickle.interval, r.seeker.Scanning()
 	r.mu.Unlock()
@@ -388,3 +409,4 @@ func (r *run) read(c *net.UDPConn, group bool) {
 }
 
 var _ Source = (*LAN)(nil)
+var _ troubled = (*LAN)(nil)

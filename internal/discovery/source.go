@@ -21,9 +21,17 @@ type Source interface {
 	Run(ctx context.Context, found func(Found)) error
 }
 
+// A troubled is a Source that can tell what its trouble is.
+type troubled interface {
+	// Trouble returns what keeps the source from finding others now; nil: nothing. It
+	// may be called concurrently.
+	Trouble() error
+}
+
 // A Found is what a source has found: where a node may be.
 type Found struct {
-	Node  ring.ID // zero: whoever is there
+	Node  ring.ID    // zero: whoever is there
+	From  netip.Addr // where a packet came from that says so; zero: there was none
 	Addrs []netip.AddrPort
 	Keep  bool // the operator named the address: it is dialled again for ever
 }

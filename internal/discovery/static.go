@@ -2,6 +2,8 @@ package discovery
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -14,10 +16,35 @@ import (
 type Static struct {
 	Peers []string // host:port
 	Log   *slog.Logger
+
+	mu       sync.Mutex
+	troubles map[string]error // by peer: why its address is not known
 }
 
 // Name implements Source.
 func (s *Static) Name() string { return "peers" }
+
+// Trouble tells of the peers whose addresses are not known.
+func (s *Static) Trouble() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for _, p := range s.Peers {
+		if err := s.troubles[p]; err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Static) trouble(peer string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.troubles == nil {
+		s.troubles = make(map[string]error)
+	}
+	s.troubles[peer] = err
+}
 
 // Run implements Source: it ends when the addresses of all peers are known.
 func (s *Static) Run(ctx context.Context, found func(Found)) error {
@@ -45,7 +72,11 @@ func (s *Static) resolve(ctx context.Context, peer string) (addrs []netip.AddrPo
 	}
 	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
 		ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-		if err == nil && len(ips) > 0 {
+		if err == nil && len(ips) == 0 {
+			err = fmt.Errorf("%s has no address", host)
+		}
+		s.trouble(peer, err)
+		if err == nil {
 			for _, ip := range ips {
 				addrs = append(addrs, netip.AddrPortFrom(ip.Unmap(), uint16(number)))
 			}
@@ -64,3 +95,4 @@ func (s *Static) resolve(ctx context.Context, peer string) (addrs []netip.AddrPo
 }
 
 var _ Source = (*Static)(nil)
+var _ troubled = (*Static)(nil)

@@ -36,7 +36,10 @@ func (h *Host) StartNode(ctx context.Context, iris, dir string, flags ...string)
 
 // Status asks the node for its status and stores that in the value status points
 // to, as encoding/json does.
-func (n *Node) Status(ctx context.Context, status any) error {
+func (n *Node) Status(ctx context.Context, status any) error { return n.Ask(ctx, "/status", status) }
+
+// Ask asks the node over its admin socket, and stores the answer as Status does.
+func (n *Node) Ask(ctx context.Context, path string, answer any) error {
 	dirs, err := filepath.Glob(filepath.Join(n.state, "*"))
 	if err == nil && len(dirs) != 1 {
 		err = fmt.Errorf("%s holds %s instead of one directory", n.state, strings.Join(dirs, " and "))
@@ -44,5 +47,5 @@ func (n *Node) Status(ctx context.Context, status any) error {
 	if err != nil {
 		return err
 	}
-	return admin.Ask(ctx, dirs[0], "/status", status)
+	return admin.Ask(ctx, dirs[0], path, answer)
 }

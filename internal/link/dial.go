@@ -218,9 +218,10 @@ func (m *Manager) try(j *job, addrs []netip.AddrPort) (id ring.ID, tried []netip
 	}
 	nc, addr, tried, err := m.connect(j, ready)
 	if err == nil {
+		connected := time.Now()
 		id, err = m.hello(j, nc, addr)
 		tried = append(tried, addr)
-		m.answered(addr, id, err)
+		m.answered(addr, id, err, time.Since(connected))
 	}
 	<-m.slots
 	if errors.Is(err, errLinked) {
@@ -311,7 +312,7 @@ func (m *Manager) connect(j *job, addrs []netip.AddrPort) (nc net.Conn, addr net
 			}
 			failed = append(failed, r.addr)
 			err = jobError(j, dialError(ctx, r.err))
-			m.answered(r.addr, ring.ID{}, err)
+			m.answered(r.addr, ring.ID{}, err, 0)
 			if under == 0 && next == len(addrs) {
 				return nil, netip.AddrPort{}, failed, err
 			}
@@ -329,10 +330,17 @@ func dialError(ctx context.Context, err error) error {
 	return &session.Error{Code: session.DialRefused, Err: err}
 }
 
-// answered notes how a dial of the address went.
-func (m *Manager) answered(addr netip.AddrPort, id ring.ID, err error) {
+// answered notes how a dial of the address went, and how long a connection was held
+// before that.
+func (m *Manager) answered(addr netip.AddrPort, id ring.ID, err error, held time.Duration) {
 	m.mu.Lock()
 	stopped := m.stopped
+	switch linked := err == nil || errors.Is(err, errLinked) || isCode(err, session.WelcomeTie); {
+	case linked && !id.IsZero():
+		m.remember(Outcome{At: time.Now(), Addr: addr, Peer: id})
+	case !linked:
+		m.remember(Outcome{time.Now(), addr, id, err, held})
+	}
 	switch {
 	case err == nil: // for how long the link lives will tell
 	case errors.Is(err, errLinked), isCode(err, session.WelcomeTie):

@@ -94,6 +94,7 @@ type Manager struct {
 	links     int
 	admitting map[*session.Conn]struct{}
 	backoffs  map[netip.AddrPort]*backoff
+	outcomes  []Outcome     // oldest first
 	forgiven  chan struct{} // closed, and made anew, when some of them end early
 }
 

@@ -157,6 +157,15 @@ func (i *Identity) Accept(c *Credential) error {
 	return nil
 }
 
+// Fingerprints returns those of the keys that are accepted: of the one that signs, then
+// of the others.
+func (i *Identity) Fingerprints() (all []string) {
+	for _, a := range i.trusts().Anchors {
+		all = append(all, a.String())
+	}
+	return all
+}
+
 func (i *Identity) trusts() *trust {
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -69,7 +69,7 @@ func (i *Identity) answer(sealed []byte, seen *salts) (knock, error) {
 	case plain[0] != knockVersion || k.purpose != PurposeLink && k.purpose != PurposeTunnel:
 		return knock{}, refuse(KnockVersion, "version %d, purpose %d", plain[0], plain[1])
 	case now.Sub(k.time).Abs() > maxSkew:
-		return knock{}, refuse(KnockTime, "its clock says %v", k.time.UTC().Format(time.RFC3339))
+		return knock{}, refuse(KnockTime, "its clock says %v, ours %v", k.time.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	case !seen.add([saltSize]byte(sealed), now):
 		return knock{}, &Error{KnockReplay, nil}
 	case k.sender == i.id.Hi:

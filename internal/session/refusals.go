@@ -18,12 +18,13 @@ const (
 )
 
 // A Refusal is one that is remembered. Peer is zero unless the peer has proved who
-// it is.
+// it is; Err says more than the code, or is nil.
 type Refusal struct {
 	At   time.Time
 	Code Code
 	Addr string
 	Peer ring.ID
+	Err  error
 }
 
 // Refusals counts who was refused, by why, remembers the last 256, and logs them:
@@ -64,7 +65,7 @@ func (r *Refusals) Refuse(code Code, addr string, peer ring.ID, err error) {
 	if !peer.IsZero() {
 		args = append(args, "node", peer)
 	}
-	warn, totals := r.note(Refusal{r.now(), code, addr, peer})
+	warn, totals := r.note(Refusal{r.now(), code, addr, peer, err})
 	switch {
 	case warn:
 		r.log.Warn("refused: "+code.Meaning(), args...)

@@ -182,7 +182,7 @@ func TestLastRefusalsAreKept(t *testing.T) {
 		l.now = l.now.Add(time.Second)
 		l.Refuse(KnockKey, host(n), ring.ID{Lo: uint64(n)}, nil)
 		last := l.Last()
-		if got, want := last[len(last)-1], (Refusal{l.now, KnockKey, host(n), ring.ID{Lo: uint64(n)}}); got != want {
+		if got, want := last[len(last)-1], (Refusal{l.now, KnockKey, host(n), ring.ID{Lo: uint64(n)}, nil}); got != want {
 			t.Fatalf("the last is %+v, want %+v", got, want)
 		}
 	}
