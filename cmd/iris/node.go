@@ -60,15 +60,17 @@ func newNodeCommand() *cobra.Command {
 		Short: "Run the node of this host",
 		Example: `iris node --dev
 iris keygen demo.key && iris node --net demo --key demo.key
-iris node --net demo --key demo.key --peer 192.0.2.1 --discover none`,
+iris node --net demo --key demo.key --peer 192.0.2.1 --discover none
+iris node --net demo --key demo.key --discover etcd:http://192.0.2.5:2379`,
 		Long: `Runs the node of this host. Programs of the host attach to it on loopback, by
 relay protocol v1 or v0; the nodes of other hosts with the same network and key are
 linked to it, encrypted, and what their programs offer can be used by name.
 
 Nodes of one local network find each other, by sealed packets: multicast, where
-that finds nobody a scan of small subnets, and the addresses of last time. Name
-nodes elsewhere with --peer: one that is up is enough, as it knows the others; it
-is dialled for ever. A port that is left out is 14142.
+that finds nobody a scan of small subnets, and the addresses of last time. Nodes
+that share an etcd find each other by that, and on Google Compute Engine its
+metadata server helps. Name nodes elsewhere with --peer: one that is up is enough,
+as it knows the others; it is dialled for ever. A port that is left out is 14142.
 
 SIGTERM or SIGINT ends the node in order: nobody sends it anything new, what its
 programs are working on is finished within --drain, they get what waits for them
@@ -95,7 +97,7 @@ there are no socket and no state directory unless they are named.`,
 	f.StringArrayVar(&o.peers, "peer", nil, "`HOST:PORT` of another node; may be repeated")
 	f.StringVar(&o.listen, "listen", "", "`HOST:PORT` for other nodes, or none; default: port 14142 of every address")
 	f.StringArrayVar(&o.advertise, "advertise", nil, "`IP:PORT` that other nodes are told to dial; may be repeated; default: where it listens")
-	f.StringVar(&o.discover, "discover", auto, "`WAYS` to find other nodes beside --peer: "+auto+", none, or some of "+strings.Join(ways, ","))
+	f.StringVar(&o.discover, "discover", auto, "`WAYS` to find other nodes beside --peer: "+auto+", none, or some of "+strings.Join(ways, ",")+",etcd:URL")
 	f.StringArrayVar(&o.interfaces, "interface", nil, "network interface `NAME` to find others on and be found at; may be repeated; default: all")
 	f.Var(&o.drain, "drain", "how long the end waits for requests under way")
 	f.Var(&o.port, "port", "TCP port of the relay; 0: any that is free")

@@ -165,23 +165,20 @@ func (l *lockedText) String() string {
 	return l.Builder.String()
 }
 
-func at(addrs ...string) (all []wire.Addr) {
-	for _, a := range addrs {
+func at(addrs string) (all []wire.Addr) {
+	for _, a := range strings.Fields(addrs) {
 		all = append(all, wire.Addr{AddrPort: netip.MustParseAddrPort(a)})
 	}
 	return all
 }
 
-func newLister(t *testing.T, key byte, url string, addrs ...string) *lister {
+// newLister returns a member of a network with a key, who accepts others.
+func newLister(t *testing.T, key byte, url string, addrs string, also ...byte) *lister {
 	t.Helper()
-	l := &lister{id: discovery.IdentityOf(t, time.Now(), key, "net"), addrs: at(addrs...)}
-	var urls []string
-	if url != "" {
-		urls = []string{url}
-	}
+	l := &lister{id: discovery.IdentityOf(t, time.Now(), key, "net", also...), addrs: at(addrs)}
 	l.Etcd = discovery.NewEtcd(discovery.EtcdConfig{
 		Config: discovery.Config{Self: l.id.ID(), Seal: l.id.SealPacket, Open: l.id.OpenPacket, Knows: func(ring.ID) bool { return false }},
-		URLs:   urls,
+		URLs:   []string{url},
 		Tags:   l.id.PublicTags,
 		Port:   14142,
 		Log:    slog.New(slog.NewTextHandler(&l.log, nil)),
@@ -245,7 +242,7 @@ func wait(t *testing.T, there func() bool, or func() string) {
 func TestEtcdConforms(t *testing.T) {
 	e := newEtcd(t)
 	e.start()
-	other := newLister(t, 1, e.url, "192.0.2.1:14142", "[2001:db8::1]:7").run(t)
+	other := newLister(t, 1, e.url, "192.0.2.1:14142 [2001:db8::1]:7").run(t)
 	e.await(1)
 	defer other.stop()
 	discoverytest.Conform(t, func(t *testing.T) discovery.Source {
@@ -282,6 +279,18 @@ func TestNodesFindEachOtherInEtcd(t *testing.T) {
 	b.await(t, a.id.ID(), "192.0.2.9:14142")
 	a.stop()
 	e.await(2)
+}
+
+// While a network's key is changed, nodes with the old one and with the new one find
+// each other.
+func TestEtcdServesWhileAKeyIsChanged(t *testing.T) {
+	t.Parallel()
+	e := newEtcd(t)
+	e.start()
+	older := newLister(t, 1, e.url, "192.0.2.1:14142", 2).run(t)
+	newer := newLister(t, 2, e.url, "192.0.2.2:14142", 1).run(t)
+	older.await(t, newer.id.ID(), "192.0.2.2:14142")
+	newer.await(t, older.id.ID(), "192.0.2.1:14142")
 }
 
 // The entry of a node that ends without a word goes with its lease.

@@ -10,14 +10,19 @@ import (
 	"github.com/project-iris/iris/internal/wire"
 )
 
-// identity returns a member of a network with the network key of that seed.
-func identity(t *testing.T, now time.Time, key byte, network string) *session.Identity {
+// identity returns a member of a network with the network key of that seed, who accepts
+// those of others.
+func identity(t *testing.T, now time.Time, key byte, network string, also ...byte) *session.Identity {
 	t.Helper()
-	k, err := session.KeyOf(ed25519.NewKeyFromSeed(append(make([]byte, 31), key)))
-	if err != nil {
-		t.Fatal(err)
+	var keys []*session.Key
+	for _, seed := range append([]byte{key}, also...) {
+		k, err := session.KeyOf(ed25519.NewKeyFromSeed(append(make([]byte, 31), seed)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, k)
 	}
-	c, err := session.NewCredential(network, k)
+	c, err := session.NewCredential(network, keys[0], keys[1:]...)
 	if err != nil {
 		t.Fatal(err)
 	}

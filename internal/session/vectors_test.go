@@ -107,3 +107,13 @@ func TestVectorsOfKnocksAndCertificates(t *testing.T) {
 		})
 	}
 }
+
+func TestPublicTagIsThatOfTheManual(t *testing.T) {
+	var secret [32]byte
+	for i := range secret {
+		secret[i] = byte(i)
+	}
+	if tag, want := publicTag(secret), "34d28a535e885f3c0789310e64178458"; tag != want {
+		t.Errorf("the tag is %s, want %s", tag, want)
+	}
+}
