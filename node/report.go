@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -90,7 +91,7 @@ func (n *Node) Report() (*Report, error) {
 		Keys:       []string{},
 		Advertise:  slices.Clone(c.Advertise),
 		Peers:      slices.Clone(c.Peers),
-		Discover:   slices.Clone(c.Discover),
+		Discover:   shown(c.Discover),
 		Only:       slices.Clone(c.Interfaces),
 		Interfaces: interfaces(),
 		Found:      []FoundReport{},
@@ -168,6 +169,19 @@ func text(err error) string {
 	}
 	s := err.Error()
 	return s[:min(len(s), 256)]
+}
+
+// shown returns ways to find others, without the arguments of commands, which may hold
+// what is not for everybody.
+func shown(ways []string) []string {
+	all := []string{}
+	for _, way := range ways {
+		if strings.HasPrefix(way, "exec:") {
+			way, _, _ = strings.Cut(way, " ")
+		}
+		all = append(all, way)
+	}
+	return all
 }
 
 // interfaces returns those of this host.

@@ -219,3 +219,23 @@ func TestFinderMergesItsSources(t *testing.T) {
 		}
 	})
 }
+
+// What was found last is kept once for each node and source, with the address that it
+// is known by.
+func TestLastFoundIsKept(t *testing.T) {
+	f := NewFinder(FinderConfig{Sources: []Source{&Static{}}})
+	found := func(id uint64, from netip.Addr) {
+		f.remember(LastFound{Source: "multicast", Found: Found{Node: ring.ID{Lo: id}, From: from, Addrs: []netip.AddrPort{away(int(id))}}})
+	}
+	for id := range uint64(keptFound + 10) {
+		found(1+id, away(7).Addr())
+	}
+	found(keptFound, netip.MustParseAddr("fe80::1"))
+	last := f.Last()
+	if len(last) != keptFound || last[0].Node.Lo != 11 {
+		t.Fatalf("%d are kept, from %v on; want %d", len(last), last[0], keptFound)
+	}
+	if n := last[keptFound-1]; n.Node.Lo != keptFound || n.From != away(7).Addr() {
+		t.Errorf("the last is %+v", n)
+	}
+}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/project-iris/iris/internal/queue"
 	"github.com/project-iris/iris/internal/ring"
+	"github.com/project-iris/iris/internal/session"
 	"github.com/project-iris/iris/internal/wire"
 )
 
@@ -190,6 +191,35 @@ func TestRoutedFrames(t *testing.T) {
 		want := []string{"REPLY 16384 5 1 2\n", "REQUEST 17 0 0 0\n", "REPLY 100000 5 1 2\n", "PUBLISH 20 5 1 2\n"}
 		if !slices.Equal(got, want) {
 			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
+func TestLatestOutcomeOfADialIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a, b := w.node(1, w.identity()), w.node(2, w.identity())
+		defer a.stop()
+		defer b.stop()
+		vacant := func(i int) netip.AddrPort { return netip.AddrPortFrom(addr(9).Addr(), uint16(1+i)) }
+		for i := range keptOutcomes + 10 {
+			a.Manager.Find(t.Context(), ring.ID{}, []netip.AddrPort{vacant(i % (keptOutcomes + 5))})
+		}
+		if err := a.Manager.Find(t.Context(), ring.ID{}, []netip.AddrPort{b.addr}); err != nil {
+			t.Fatal(err)
+		}
+		all := a.Outcomes()
+		if len(all) != keptOutcomes {
+			t.Fatalf("%d outcomes are kept, want %d", len(all), keptOutcomes)
+		}
+		if first := all[0]; first.Addr != vacant(11) || !isCode(first.Err, session.DialRefused) || first.Held != 0 {
+			t.Errorf("the first kept is %+v", first)
+		}
+		if last := all[len(all)-1]; last.Addr != b.addr || last.Peer != b.Identity.ID() || last.Err != nil {
+			t.Errorf("the last is %+v", last)
+		}
+		if before := all[len(all)-2]; before.Addr != vacant(4) {
+			t.Errorf("the one dialled twice is %+v, want it where it was dialled last", before)
 		}
 	})
 }
