@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
+	"github.com/project-iris/iris/internal/discovery"
 	"github.com/project-iris/iris/internal/relaywire"
 	"github.com/project-iris/iris/internal/session"
 )
@@ -51,8 +49,9 @@ type Config struct {
 	Peers []string
 
 	// Discover are the ways in which the node looks for others beside Peers; nil: none.
-	// They are Multicast, Scan, Cache, Etcd, Etcd+":"+URL once for each of its members,
-	// and GCE.
+	// They are Auto, Multicast, Scan, Cache, Etcd, Etcd+":"+URL once for each of its
+	// members, GCE, DNS+":"+NAME, with ":"+PORT behind it or without, and
+	// Exec+":"+COMMAND.
 	Discover []string
 
 	// Interfaces are the names of those network interfaces that Discover looks on, and
@@ -105,15 +104,6 @@ type Config struct {
 	Now func() time.Time
 }
 
-// Ways to look for other nodes.
-const (
-	Multicast = "multicast" // sealed packets to all hosts of the local networks
-	Scan      = "scan"      // if that finds nobody, to one address of theirs after another
-	Cache     = "cache"     // where other nodes were when the node last ran, which is kept in State
-	Etcd      = "etcd"      // in the etcd of this host, where there is one; with a URL: in that
-	GCE       = "gce"       // among the instances of Google Compute Engine, where this host is one
-)
-
 // DefaultMemory is what a process that is a node, and nothing else, should take
 // at most, in octets: a quarter of what the host or the control group has.
 func DefaultMemory() int64 { return hostMemory() / 4 }
@@ -155,21 +145,16 @@ func (c *Config) check() error {
 	if c.Dev && (c.Listen != "" || len(c.Peers) > 0 || len(c.Discover) > 0) {
 		return errors.New("a dev node has no others: leave out where it listens, its peers and how to discover some")
 	}
-	for _, d := range c.Discover {
-		if !slices.Contains([]string{Multicast, Scan, Cache, Etcd, GCE}, d) && !strings.HasPrefix(d, Etcd+":") {
-			return fmt.Errorf("%q is not a way to discover other nodes: there are %s, %s, %s, %s and %s", d, Multicast, Scan, Cache, Etcd, GCE)
-		}
-	}
-	if _, err := etcdURLs(c.Discover); err != nil {
+	w, err := parseWays(c.Discover)
+	if err != nil {
 		return err
 	}
 	for _, p := range c.Peers {
-		host, port, err := net.SplitHostPort(p)
-		if n, e := strconv.ParseUint(port, 10, 16); err != nil || host == "" || e != nil || n == 0 {
+		if _, port, err := discovery.SplitHostPort(p); err != nil || port == 0 {
 			return fmt.Errorf("%q is not the address of a peer: give HOST:PORT, such as 192.0.2.1:14142", p)
 		}
 	}
-	if c.State == "" && slices.Contains(c.Discover, Cache) {
+	if c.State == "" && w.cache {
 		return errors.New("where other nodes were is kept in a state directory: give State, or leave out Cache")
 	}
 	if c.Memory == 0 {

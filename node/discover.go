@@ -2,7 +2,6 @@ package node
 
 import (
 	"crypto/rand"
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -24,6 +23,7 @@ const lonelyLimit = 10 * time.Second
 type search struct {
 	w      *network
 	finder *discovery.Finder
+	ways   ways
 	lan    *discovery.LAN  // nil: none
 	etcd   *discovery.Etcd // nil: none
 	lonely chan struct{}   // whether the node is alone may have changed
@@ -33,6 +33,8 @@ type search struct {
 func newSearch(w *network) *search {
 	c := &w.n.config
 	s := &search{w: w, lonely: make(chan struct{}, 1)}
+	s.ways, _ = parseWays(c.Discover) // they were checked
+	alone := func() bool { return w.standing().Alone }
 	var sources []discovery.Source
 	if len(c.Peers) > 0 {
 		sources = append(sources, &discovery.Static{Peers: c.Peers, Log: c.Log})
@@ -41,29 +43,27 @@ func newSearch(w *network) *search {
 	if w.listener != nil {
 		at = w.listener.Addr().(*net.TCPAddr).AddrPort()
 	}
-	multicast, scan := slices.Contains(c.Discover, Multicast), slices.Contains(c.Discover, Scan)
 	switch {
-	case !multicast && !scan:
+	case !s.ways.multicast && !s.ways.scan:
 	case at.Addr().IsLoopback():
 		c.Log.Info("no other node is looked for on the network, since this one listens on loopback")
 	default:
-		s.lan = s.newLAN(at, multicast, scan)
+		s.lan = s.newLAN(at)
 		sources = append(sources, s.lan)
 	}
-	if slices.Contains(c.Discover, Cache) {
-		sources = append(sources, &discovery.Cache{
-			Dir: c.State, Log: c.Log,
-			Alone: func() bool { return w.standing().Alone },
-			Known: w.others,
-		})
+	if s.ways.cache || s.ways.auto && c.State != "" {
+		sources = append(sources, &discovery.Cache{Dir: c.State, Log: c.Log, Alone: alone, Known: w.others})
+	}
+	for _, name := range s.ways.names {
+		sources = append(sources, &discovery.DNS{Of: name, Port: s.port(at), Log: c.Log, Alone: alone})
 	}
 	if s.etcd = s.newEtcd(at); s.etcd != nil {
 		sources = append(sources, s.etcd)
 	}
-	if slices.Contains(c.Discover, GCE) && !at.Addr().IsLoopback() && discovery.OnGCE() {
+	if s.ways.gce && !at.Addr().IsLoopback() && discovery.OnGCE() {
 		sources = append(sources, &discovery.GCE{
 			Port: s.port(at), Log: c.Log,
-			Alone: func() bool { return w.standing().Alone },
+			Alone: alone,
 			Within: func(ranges []netip.Prefix) {
 				if s.lan != nil {
 					s.lan.Within(ranges)
@@ -83,11 +83,11 @@ func newSearch(w *network) *search {
 	return s
 }
 
-func (s *search) newLAN(at netip.AddrPort, multicast, scan bool) *discovery.LAN {
+func (s *search) newLAN(at netip.AddrPort) *discovery.LAN {
 	w := s.w
 	return discovery.NewLAN(discovery.LANConfig{
 		Config:       s.packets(),
-		SeekerConfig: discovery.SeekerConfig{Multicast: multicast, Scan: scan, Port: s.port(at), Lowest: w.lowest},
+		SeekerConfig: discovery.SeekerConfig{Multicast: s.ways.multicast, Scan: s.ways.scan, Port: s.port(at), Lowest: w.lowest},
 		Log:          w.n.config.Log,
 		Interfaces:   w.n.config.Interfaces,
 		Listen:       at,
@@ -103,38 +103,17 @@ func (s *search) newLAN(at netip.AddrPort, multicast, scan bool) *discovery.LAN 
 // is nothing to a node that only this host reaches.
 func (s *search) newEtcd(at netip.AddrPort) *discovery.Etcd {
 	w := s.w
-	ways := w.n.config.Discover
-	urls, _ := etcdURLs(ways) // they were checked
-	if len(urls) == 0 && (!slices.Contains(ways, Etcd) || at.Addr().IsLoopback()) {
+	if len(s.ways.etcds) == 0 && (!s.ways.etcd || at.Addr().IsLoopback()) {
 		return nil
 	}
 	return discovery.NewEtcd(discovery.EtcdConfig{
 		Config: s.packets(),
-		URLs:   urls,
+		URLs:   s.ways.etcds,
 		Tags:   w.identity.PublicTags,
 		State:  w.standing,
 		Port:   s.port(at),
 		Log:    w.n.config.Log,
 	})
-}
-
-// etcdURLs returns those of the etcd that is among ways to find other nodes.
-func etcdURLs(ways []string) (urls []string, err error) {
-	for _, way := range ways {
-		text, ok := strings.CutPrefix(way, Etcd+":")
-		if !ok {
-			continue
-		}
-		url, err := discovery.EtcdURL(text)
-		if err != nil {
-			return nil, err
-		}
-		if len(urls) > 0 && urls[0][:5] != url[:5] {
-			return nil, fmt.Errorf("%s is https or http, and %s is not: give the same of all members of an etcd", urls[0], url)
-		}
-		urls = append(urls, url)
-	}
-	return urls, nil
 }
 
 // packets is what packets are made and opened with.
@@ -316,7 +295,7 @@ func (s *search) status() *DiscoveryStatus {
 		},
 	}
 	for _, one := range f.Sources {
-		status := SourceStatus{Name: one.Name, Found: one.Found}
+		status := SourceStatus{Name: one.Name, Found: one.Found, Failed: one.Failed}
 		if one.Ended != nil {
 			status.Ended = one.Ended.Error()
 		}

@@ -6,9 +6,6 @@ import (
 	"testing"
 )
 
-// ways are those of finding others; this file has no node on any network use them.
-var ways = []string{Multicast, Scan, Cache, Etcd, GCE}
-
 func TestWaysToFindOthersAreChecked(t *testing.T) {
 	for _, c := range []struct {
 		dev   bool
@@ -16,14 +13,24 @@ func TestWaysToFindOthersAreChecked(t *testing.T) {
 		state string
 		want  string // part of the error
 	}{
-		{ways: ways, state: "/nowhere"},
+		{ways: []string{Multicast, Scan, Cache, Etcd, GCE}, state: "/nowhere"},
 		{ways: []string{Multicast}},
 		{ways: []string{Etcd, GCE, "etcd:http://[fd77::1]", "etcd:http://etcd.example:4001/"}},
 		{ways: []string{"etcd:10.0.0.1:2379"}, want: "give http://HOST:2379, or https"},
 		{ways: []string{"etcd:http://root:secret@10.0.0.1"}, want: "the etcd at 10.0.0.1 has a user"},
 		{ways: []string{"etcd:http://10.0.0.1/v3"}, want: "leave out what"},
 		{ways: []string{"etcd:http://10.0.0.1", "etcd:https://10.0.0.2"}, want: "give the same of all"},
-		{ways: []string{"gossip"}, want: `"gossip" is not a way`},
+		{ways: []string{Auto, "dns:nodes.example", "dns:nodes.example:7", "exec:echo 10.0.0.1, # why not"}},
+		{ways: []string{"dns:"}, want: "neither an IP address nor a name"},
+		{ways: []string{"dns:nodes.example:x"}, want: "no number from 1 to 65535"},
+		{ways: []string{"dns:nodes.example:0"}, want: "no number from 1 to 65535"},
+		{ways: []string{"dns:[fd77::1]:7"}, want: "give it as a peer"},
+		{ways: []string{"dns:_iris._tcp.nodes.example:7"}, want: "leave out 7"},
+		{ways: []string{"exec:"}, want: "is followed by no command"},
+		{ways: []string{DNS}, want: `"dns" is no way`},
+		{ways: []string{"none"}, want: `"none" is no way`},
+		{ways: []string{"scan:10.0.0.0/8"}, want: `"scan:10.0.0.0/8" is no way`},
+		{ways: []string{"gossip"}, want: `"gossip" is no way`},
 		{ways: []string{Cache}, want: "give State"},
 		{dev: true, ways: []string{Scan}, want: "a dev node has no others"},
 	} {
@@ -60,6 +67,27 @@ func TestNodeOnLoopbackAsksNobodyOnTheNetwork(t *testing.T) {
 			t.Errorf("discovering by %v: %+v, %v", asked, s.Discovery, err)
 		}
 		n.Close()
+	}
+}
+
+func TestListsOfWaysAreReadAsTheyAreTyped(t *testing.T) {
+	for _, c := range []struct {
+		lists, want []string
+	}{
+		{[]string{"none"}, nil},
+		{[]string{"auto"}, []string{Auto}},
+		{[]string{"multicast,scan"}, []string{Multicast, Scan}},
+		{[]string{"dns:a.example,etcd:http://10.0.0.1", "cache"}, []string{"dns:a.example", "etcd:http://10.0.0.1", Cache}},
+		{[]string{"exec:echo a,b", "auto,exec:list --only a,b | sort"}, []string{"exec:echo a,b", Auto, "exec:list --only a,b | sort"}},
+	} {
+		if words, err := ParseDiscover(c.lists...); err != nil || !slices.Equal(words, c.want) {
+			t.Errorf("%q: %q, %v, want %q", c.lists, words, err, c.want)
+		}
+	}
+	for _, list := range []string{"", "auto,", "none,scan", "multicast,gossip"} {
+		if words, err := ParseDiscover(list); err == nil {
+			t.Errorf("%q: %q, want an error", list, words)
+		}
 	}
 }
 

@@ -108,6 +108,7 @@ type DiscoveryStatus struct {
 type SourceStatus struct {
 	Name    string `json:"name"`
 	Found   uint64 `json:"found"`             // times that it found an address
+	Failed  uint64 `json:"failed"`            // times that it could not look
 	Ended   string `json:"ended"`             // why it does not go on; empty: it does, or has told all
 	Trouble string `json:"trouble,omitempty"` // what keeps it from finding others now
 }

@@ -20,7 +20,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/project-iris/iris/internal/discovery"
 	"github.com/project-iris/iris/internal/relaywire"
 	"github.com/project-iris/iris/internal/session"
 	"github.com/project-iris/iris/internal/wire"
@@ -35,8 +34,8 @@ type nodeFlags struct {
 	dev                    bool
 	net, key               string
 	accept                 []string
-	listen, discover       string
-	interfaces             []string
+	listen                 string
+	discover, interfaces   []string
 	advertise, peers       []string
 	drain                  span
 	insecure               bool
@@ -97,7 +96,7 @@ there are no socket and no state directory unless they are named.`,
 	f.StringArrayVar(&o.peers, "peer", nil, "`HOST:PORT` of another node; may be repeated")
 	f.StringVar(&o.listen, "listen", "", "`HOST:PORT` for other nodes, or none; default: port 14142 of every address")
 	f.StringArrayVar(&o.advertise, "advertise", nil, "`IP:PORT` that other nodes are told to dial; may be repeated; default: where it listens")
-	f.StringVar(&o.discover, "discover", auto, "`WAYS` to find other nodes beside --peer: "+auto+", none, or some of "+strings.Join(ways, ",")+",etcd:URL")
+	f.StringArrayVar(&o.discover, "discover", []string{node.Auto}, "`WAYS` to find other nodes beside --peer: none, or some of auto,multicast,scan,cache,etcd,etcd:URL,gce,dns:NAME,exec:COMMAND; may be repeated")
 	f.StringArrayVar(&o.interfaces, "interface", nil, "network interface `NAME` to find others on and be found at; may be repeated; default: all")
 	f.Var(&o.drain, "drain", "how long the end waits for requests under way")
 	f.Var(&o.port, "port", "TCP port of the relay; 0: any that is free")
@@ -246,11 +245,8 @@ func (o *nodeFlags) config(cmd *cobra.Command, log *slog.Logger) (node.Config, e
 	case state != "":
 		c.State = filepath.Join(absolute(state), nodeDir(c.Network, c.Port))
 	}
-	if c.State == "" {
-		if o.discover != auto && slices.Contains(c.Discover, node.Cache) {
-			return c, usageError{fmt.Errorf("--discover %s keeps in a state directory where other nodes were, and there is none: give --state DIR, or leave out %s", o.discover, node.Cache)}
-		}
-		c.Discover = slices.DeleteFunc(slices.Clone(c.Discover), func(way string) bool { return way == node.Cache })
+	if c.State == "" && slices.Contains(c.Discover, node.Cache) {
+		return c, usageError{fmt.Errorf("--discover %s keeps in a state directory where other nodes were, and there is none: give --state DIR, or leave it out", node.Cache)}
 	}
 	if !o.dev && o.listen == "" {
 		c.Listen, err = giveWay(c.Listen, log)
@@ -260,8 +256,8 @@ func (o *nodeFlags) config(cmd *cobra.Command, log *slog.Logger) (node.Config, e
 
 // others fills in how this node and others find each other.
 func (o *nodeFlags) others(c *node.Config) (err error) {
-	if c.Discover, err = o.ways(); err != nil {
-		return err
+	if c.Discover, err = node.ParseDiscover(o.discover...); err != nil {
+		return usageError{fmt.Errorf("--discover: %w", err)}
 	}
 	c.Interfaces = o.interfaces
 	c.Drain = time.Duration(o.drain)
@@ -286,34 +282,6 @@ func (o *nodeFlags) others(c *node.Config) (err error) {
 	c.Advertise = o.advertise
 	c.Listen, err = o.listenAt()
 	return err
-}
-
-// auto stands for all ways to find other nodes.
-const auto = "auto"
-
-var ways = []string{node.Multicast, node.Scan, node.Cache, node.Etcd, node.GCE}
-
-// ways returns how other nodes are looked for.
-func (o *nodeFlags) ways() ([]string, error) {
-	switch o.discover {
-	case auto:
-		return ways, nil
-	case none:
-		return nil, nil
-	}
-	chosen := strings.Split(o.discover, ",")
-	for _, w := range chosen {
-		if url, ok := strings.CutPrefix(w, node.Etcd+":"); ok {
-			if _, err := discovery.EtcdURL(url); err != nil {
-				return nil, usageError{fmt.Errorf("--discover: %w", err)}
-			}
-			continue
-		}
-		if !slices.Contains(ways, w) {
-			return nil, usageError{fmt.Errorf("--discover %s is no way to find other nodes: give %s, %s, or some of %s", w, auto, none, strings.Join(ways, ","))}
-		}
-	}
-	return chosen, nil
 }
 
 func isPort(s string) bool {

@@ -32,7 +32,7 @@ func TestTableSaysWhatCounts(t *testing.T) {
 			Since: time.Now().Add(-61 * time.Second), RTT: 0.25, Received: 2048, Sent: 512, Software: "iris v1", Key: 1,
 			Waiting: node.LaneStatus{Requests: 1024, Bulk: 1024}}},
 		Discovery: &node.DiscoveryStatus{
-			Sources:    []node.SourceStatus{{Name: "peers", Found: 2}, {Name: "cache", Ended: "the file is\nlocked"}},
+			Sources:    []node.SourceStatus{{Name: "peers", Found: 2}, {Name: "cache", Ended: "the file is\nlocked"}, {Name: "etcd", Trouble: "nobody answers"}},
 			Interfaces: []string{"eth0", "wlan0"}, Interval: 64, Scanning: true,
 			Sent: map[string]uint64{"beacons": 12, "answers": 0}, Heard: map[string]uint64{"answers": 3},
 			Refused: map[string]uint64{"packet_key": 4}, Dials: map[string]uint64{"begun": 2},
@@ -82,6 +82,7 @@ LINK TO   DIALLED             UP    ROUND TRIP  RECEIVED  SENT   WAITING  KEY  S
 OTHER NODES BY  FOUND  STATE
 peers           2      well
 cache           0      the file is\nlocked
+etcd            0      nobody answers
 
 interfaces  eth0 wlan0
 beacons     one in 1m4s at most

@@ -259,7 +259,7 @@ func (t table) discovery(d *node.DiscoveryStatus) {
 	t.row()
 	t.row("OTHER NODES BY", "FOUND", "STATE")
 	for _, s := range d.Sources {
-		t.row(s.Name, s.Found, cmp.Or(visible(s.Ended), "well"))
+		t.row(s.Name, s.Found, cmp.Or(visible(s.Ended), visible(s.Trouble), "well"))
 	}
 	if len(d.Interfaces) > 0 {
 		t.row()

@@ -61,8 +61,9 @@ type FinderStats struct {
 type SourceStats struct {
 	Name    string
 	Found   uint64
-	Ended   error // why it does not run; nil: it does
-	Trouble error // what keeps it from finding others now; nil: nothing that it knows of
+	Failed  uint64 // attempts
+	Ended   error  // why it does not run; nil: it does
+	Trouble error  // what keeps it from finding others now; nil: nothing that it knows of
 }
 
 // keptFound is how many of the latest findings are remembered.
@@ -113,7 +114,7 @@ func (f *Finder) Stats() FinderStats {
 	s.Sources = append([]SourceStats(nil), s.Sources...)
 	for i, source := range f.c.Sources {
 		if t, ok := source.(troubled); ok {
-			s.Sources[i].Trouble = t.Trouble()
+			s.Sources[i].Failed, s.Sources[i].Trouble = t.Trouble()
 		}
 	}
 	return s

@@ -48,10 +48,11 @@ type LAN struct {
 	changed chan struct{}
 	moved   chan struct{}
 
-	mu      sync.Mutex
-	stats   LANStats
-	ranges  []netip.Prefix
-	refused error // by the system
+	trouble // what the system refused when the interfaces were looked at last
+
+	mu     sync.Mutex
+	stats  LANStats
+	ranges []netip.Prefix
 }
 
 // LANStats are what a LAN has counted: datagrams, on each interface and by each of
@@ -195,7 +196,7 @@ func (l *LAN) Run(ctx context.Context, found func(Found)) error {
 // move looks at the interfaces, and takes in what is new about them.
 func (r *run) move(now time.Time) {
 	r.looked, r.look = now, time.Time{}
-	r.trouble(nil)
+	r.setTrouble(nil)
 	interfaces, err := Interfaces(r.c.Interfaces)
 	if err != nil {
 		r.fault("interfaces", err)
@@ -275,21 +276,8 @@ func within(all []Interface, at netip.Addr) (some []Interface) {
 // fault tells of what the system refused, once, and has it tried again.
 func (r *run) fault(what string, err error) {
 	r.once(what, "other nodes may not be found: the system refuses", "error", err)
-	r.trouble(err)
+	r.setTrouble(err)
 	r.look = time.Now().Add(lookAgain)
-}
-
-// Trouble returns what the system refused when the interfaces were looked at last.
-func (l *LAN) Trouble() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.refused
-}
-
-func (l *LAN) trouble(err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.refused = err
 }
 
 // once warns of something, the first time.

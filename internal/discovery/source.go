@@ -21,13 +21,6 @@ type Source interface {
 	Run(ctx context.Context, found func(Found)) error
 }
 
-// A troubled is a Source that can tell what its trouble is.
-type troubled interface {
-	// Trouble returns what keeps the source from finding others now; nil: nothing. It
-	// may be called concurrently.
-	Trouble() error
-}
-
 // A Found is what a source has found: where a node may be.
 type Found struct {
 	Node  ring.ID    // zero: whoever is there
