@@ -233,7 +233,7 @@ func (c *Client) confirm(build uint64) {
 	case ok && o.Peer != nil:
 		ok = c.node.abroad(b, o, c.tunnels, t.id) == nil
 	case ok && o.From != nil:
-		tunnel.Open(b, c.node.plane.Timers, o.From.Sink().(relay.Tunneler).Tunnels(), o.Tunnel, c.tunnels, t.id)
+		tunnel.Open(time.Now(), b, c.node.plane.Timers, o.From.Sink().(relay.Tunneler).Tunnels(), o.Tunnel, c.tunnels, t.id)
 	default: // the initiator no longer waits
 		ok = false
 	}

@@ -372,7 +372,7 @@ func (n *Node) abroad(b *queue.Batch, o messaging.Offer, t *tunnel.Table, id uin
 // confirmed.
 func (w *network) accepted(from *messaging.Peer, t messaging.Build, m wire.TunnelAccept) {
 	table := t.From().Sink().(relay.Tunneler).Tunnels()
-	w.splice.Initiate(from.ID, m.Tunnel, m.Addrs, time.Duration(m.Expires)*time.Millisecond, table, t.Take)
+	w.splice.Initiate(from.ID, m.Tunnel, m.Addrs, time.Duration(m.Expires)*time.Millisecond, t.Cluster(), table, t.Take)
 }
 
 // dialTunnel makes a connection for a tunnel to a node.

@@ -58,11 +58,18 @@ type Status struct {
 // NameStatus is a cluster or topic that has members on this node, or that programs
 // of this node use.
 type NameStatus struct {
-	Name    string `json:"name"`
-	Members int    `json:"members"` // on this node
-	Load    int    `json:"load"`    // of a cluster: requests in the hands of those members
-	Nodes   int    `json:"nodes"`   // other nodes with members
-	Watched bool   `json:"watched"` // programs of this node use the name; else it is not told of all other nodes
+	Name    string   `json:"name"`
+	Members int      `json:"members"` // on this node
+	Load    int      `json:"load"`    // of a cluster: requests in the hands of those members
+	Nodes   int      `json:"nodes"`   // other nodes with members
+	On      []string `json:"on"`      // the first 16 of those nodes
+	Watched bool     `json:"watched"` // programs of this node use the name; else it is not told of all other nodes
+
+	// From when the name came into use.
+	Taken   uint64 `json:"taken"`   // of a cluster: requests and tunnel builds given to members here
+	Passed  uint64 `json:"passed"`  // those that this node gave to other nodes
+	Sent    uint64 `json:"sent"`    // events of a topic, broadcasts to a cluster, that programs here published
+	Arrived uint64 `json:"arrived"` // those that came from other nodes
 }
 
 // PeerStatus is another node that is known to be up.
@@ -337,7 +344,17 @@ func names(in []messaging.Name) []NameStatus {
 	slices.SortFunc(in, func(a, b messaging.Name) int { return cmp.Compare(a.Name, b.Name) })
 	out := make([]NameStatus, len(in))
 	for i, n := range in {
-		out[i] = NameStatus(n)
+		out[i] = NameStatus{n.Name, n.Members, n.Load, n.Nodes, ids(n.On), n.Watched, n.Taken, n.Passed, n.Sent, n.Arrived}
 	}
+	return out
+}
+
+// ids returns the ids of nodes in order.
+func ids(in []ring.ID) []string {
+	out := make([]string, len(in))
+	for i, id := range in {
+		out[i] = id.String()
+	}
+	slices.Sort(out)
 	return out
 }

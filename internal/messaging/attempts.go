@@ -160,6 +160,9 @@ type Build struct{ grant }
 // From returns the connection that started the build.
 func (t Build) From() *Conn { return t.conn }
 
+// Cluster returns the name that the build asked for.
+func (t Build) Cluster() string { return t.cluster.everyone.name }
+
 // Take ends the build without a word: the caller says how it went. It reports
 // false when the program no longer waits; its id of the tunnel is free then.
 func (t Build) Take() (id uint64, ok bool) { return t.take() }

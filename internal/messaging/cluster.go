@@ -27,6 +27,8 @@ type cluster struct {
 	refused atomic.Bool // a request was hopeless: parked ones are tried again when one of those in hand is done
 
 	mu      sync.Mutex
+	taken   uint64 // how often a member of this node was chosen for a request or build
+	passed  uint64 // the same of other nodes, by this one
 	members []*Conn
 	turn    int // where the next choice begins, so that ties take turns
 	away    int // the same among nodes, for those that are routed to
@@ -172,6 +174,15 @@ func (cl *cluster) choose(now time.Time, not choice, again bool) choice {
 	if !again {
 		cl.extra.Request()
 	}
+	to := cl.best(now, not)
+	if to.peer != nil {
+		cl.passed++
+	}
+	return to
+}
+
+// best is choose with the lock held.
+func (cl *cluster) best(now time.Time, not choice) choice {
 	if len(cl.nodes) == 0 {
 		return choice{member: cl.member(not.member)}
 	}
@@ -296,6 +307,7 @@ func (cl *cluster) member(refused *Conn) *Conn {
 		}
 	}
 	if best != nil {
+		cl.taken++
 		best.load.Add(1)
 		cl.load.Add(1)
 		if cl.turn = at + 1; cl.turn >= n {

@@ -28,6 +28,8 @@ type publication struct {
 	members atomic.Int32 // how many targets
 
 	mu      sync.Mutex
+	sent    uint64      // messages that programs of this node published
+	arrived uint64      // those that came from other nodes
 	targets []*Conn     // members of this node
 	nodes   []*target   // other nodes with members, by id
 	closed  atomic.Bool // set under mu: what is published goes to another cell of the name
@@ -84,6 +86,7 @@ func (p *publication) spread(now time.Time, b *queue.Batch, plane *Plane, topic,
 	if p.closed.Load() {
 		return false, false
 	}
+	p.sent++
 	p.deliver(b, topic, load)
 	if plane.alone.Load() {
 		return false, true

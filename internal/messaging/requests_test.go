@@ -595,10 +595,10 @@ func TestReportNamesMembersAndLoad(t *testing.T) {
 	w.reply(ms[0], 0, "")
 	clusters, topics, totals := w.plane.Report()
 	slices.SortFunc(clusters, func(a, b Name) int { return strings.Compare(a.Name, b.Name) })
-	if got, want := fmt.Sprint(clusters), "[{a 1 0 0 false} {echo 2 2 0 false}]"; got != want {
+	if got, want := fmt.Sprint(clusters), "[{a 1 0 0 [] false 0 0 0 0} {echo 2 2 0 [] false 3 0 1 0}]"; got != want {
 		t.Errorf("clusters %v, want %v", got, want)
 	}
-	if got, want := fmt.Sprint(topics), "[{news 2 0 0 false}]"; got != want {
+	if got, want := fmt.Sprint(topics), "[{news 2 0 0 [] false 0 0 1 0}]"; got != want {
 		t.Errorf("topics %v, want %v", got, want)
 	}
 	want := Totals{Requests: 2, Replies: 1, Broadcasts: 1, Events: 1, Tunnels: 1}

@@ -429,6 +429,7 @@ func (p *publication) arrive(b *queue.Batch, plane *Plane, topic, body []byte) {
 	defer load.Release()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.arrived++
 	p.deliver(b, topic, load)
 }
 

@@ -261,7 +261,7 @@ func (c *conn) handle(now time.Time, m *relaywire.Message) (ending, bool) {
 			c.m.Build(now, b, m.ID, m.Name, m.Timeout)
 		}
 	case relaywire.TunnelConfirm:
-		return c.confirm(b, m)
+		return c.confirm(now, b, m)
 	case relaywire.Subscribe:
 		b.Flush() // the loop may keep us waiting
 		var fresh bool
@@ -288,7 +288,7 @@ func (c *conn) handle(now time.Time, m *relaywire.Message) (ending, bool) {
 }
 
 // confirm opens the tunnel whose build the program accepts.
-func (c *conn) confirm(b *queue.Batch, m *relaywire.Message) (ending, bool) {
+func (c *conn) confirm(now time.Time, b *queue.Batch, m *relaywire.Message) (ending, bool) {
 	// The id comes first: a build taken and then refused would have no answer.
 	if !c.tunnels.Building(m.Tunnel) {
 		return ending{broke, "tunnel id is in use"}, true
@@ -299,7 +299,7 @@ func (c *conn) confirm(b *queue.Batch, m *relaywire.Message) (ending, bool) {
 	case !ok:
 		return ending{broke, "confirmed a tunnel build that was not offered"}, true
 	case o.From != nil:
-		tunnel.Open(b, c.server.Plane.Timers, o.From.Sink().(Tunneler).Tunnels(), o.Tunnel, c.tunnels, m.Tunnel)
+		tunnel.Open(now, b, c.server.Plane.Timers, o.From.Sink().(Tunneler).Tunnels(), o.Tunnel, c.tunnels, m.Tunnel)
 	case o.Peer != nil:
 		if err := c.server.Abroad(b, o, c.tunnels, m.Tunnel); err != nil {
 			c.tunnels.Failed(m.Tunnel)

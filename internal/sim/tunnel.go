@@ -147,9 +147,9 @@ func (p *program) consider(build uint64) {
 				w.violated(n, "M4: build %d cannot be confirmed", build)
 			case o.From != nil:
 				t.pair(o.From.Sink().(*program).mouths[o.Tunnel])
-				tunnel.Open(&m.batch, m.Plane.Timers, o.From.Sink().(*program).tunnels, o.Tunnel, p.tunnels, t.id)
+				tunnel.Open(now, &m.batch, m.Plane.Timers, o.From.Sink().(*program).tunnels, o.Tunnel, p.tunnels, t.id)
 			case o.Peer != nil:
-				if !n.abroad(m, o, t) {
+				if !n.abroad(now, m, o, t) {
 					p.tunnels.Failed(t.id)
 					t.close(reasonBusy)
 				}

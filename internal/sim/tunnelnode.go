@@ -68,7 +68,7 @@ func (a *agreement) drop(now time.Time, m *machine, reason string) {
 
 // abroad accepts a tunnel that a program of another node builds. It reports false
 // when it does not, as a node may that has too many.
-func (n *node) abroad(m *machine, o messaging.Offer, t *mouth) bool {
+func (n *node) abroad(now time.Time, m *machine, o messaging.Offer, t *mouth) bool {
 	if n.closes || n.refusesTunnel(o.Peer.ID) {
 		o.Peer.Deny(&m.batch, o)
 		return false
@@ -82,7 +82,7 @@ func (n *node) abroad(m *machine, o messaging.Offer, t *mouth) bool {
 	})
 	expires := min(o.Timeout, mostExpires)
 	n.agree(a, expires)
-	a.half.Accept(&m.batch, m.Plane.Timers, t.p.tunnels, t.id)
+	a.half.Accept(now, &m.batch, m.Plane.Timers, t.p.tunnels, t.id)
 	o.Peer.Accept(&m.batch, wire.TunnelAccept{Number: o.Number, Tunnel: a.name, Expires: uint32(expires / time.Millisecond), Load: o.Load, Addrs: addr(n.index)})
 	return true
 }
@@ -171,7 +171,7 @@ func (n *node) attached(name [16]byte, e *end) {
 	n.turn(func(now time.Time, m *machine) {
 		e.half = splice.NewHalf(m.Plane.Budget, &m.tunnels, e.write)
 		p := a.build.From().Sink().(*program)
-		e.half.Initiate(&m.batch, m.Plane.Timers, p.tunnels, func() (uint64, bool) {
+		e.half.Initiate(now, &m.batch, m.Plane.Timers, p.tunnels, func() (uint64, bool) {
 			id, ok := a.build.Take()
 			if ok {
 				p.mouths[id].pair(e.other.mouth)

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/project-iris/iris/internal/ring"
+	"github.com/project-iris/iris/internal/tunnel"
 )
 
 // Abort breaks the connections of all tunnels as the end of the process would: the
@@ -28,4 +29,28 @@ func (s *Server) With() map[ring.ID]int {
 		n[h.peer]++
 	}
 	return n
+}
+
+// A Remote is the other node's side of a tunnel.
+type Remote struct {
+	Peer    ring.ID
+	Cluster string // that the member there is of; empty: the member is here
+}
+
+// Remotes returns what is at the other side of the tunnels to other nodes, by the
+// table of their connections.
+func (s *Server) Remotes() map[*tunnel.Table]Remote {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	of := make(map[*tunnel.Table]Remote, len(s.halves))
+	add := func(h *half) { of[h.table] = Remote{h.peer, h.cluster} }
+	for h := range s.halves {
+		add(h)
+	}
+	for _, a := range s.agreed {
+		if a.half != nil { // accepted, and the connection is to come
+			add(a.half)
+		}
+	}
+	return of
 }

@@ -27,6 +27,7 @@ type agreement struct {
 	half *half // at the accepting node
 
 	addrs     []wire.Addr // at the other, of the accepting node
+	cluster   string      // that the member there is of
 	initiator *tunnel.Table
 	take      func() (id uint64, ok bool)
 
@@ -298,13 +299,14 @@ func begin(c *session.Conn, stop func() bool) {
 // taken.
 func (s *Server) attached(a *agreement, c *session.Conn, stop func() bool) {
 	h := newHalf(s, a.peer)
+	h.cluster = a.cluster
 	if !s.claim(a, h, c) {
 		return
 	}
 	begin(c, stop)
 	a.cancel(errAttached)
 	var b queue.Batch
-	h.Initiate(&b, s.Timers, a.initiator, a.take)
+	h.Initiate(time.Now(), &b, s.Timers, a.initiator, a.take)
 	b.Flush()
 	h.run()
 }

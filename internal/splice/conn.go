@@ -32,10 +32,11 @@ const (
 // another.
 type half struct {
 	*Half
-	server *Server
-	peer   ring.ID
-	wakes  chan struct{} // to the writer
-	done   chan struct{} // closed when run is over
+	server  *Server
+	peer    ring.ID
+	cluster string        // that the member there is of; empty: it is here
+	wakes   chan struct{} // to the writer
+	done    chan struct{} // closed when run is over
 
 	lingers atomic.Bool // all is written, and the other side was told so
 	limited atomic.Bool // the connection has brought all it may

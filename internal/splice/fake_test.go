@@ -346,7 +346,7 @@ func (n *node) initiate(peer *node, id [16]byte) *program { return n.initiateOr(
 func (n *node) initiateOr(peer *node, id [16]byte, ended bool) *program {
 	p := n.program()
 	p.ended = ended
-	n.Initiate(peer.identity.ID(), id, nil, time.Minute, p.table, func() (uint64, bool) {
+	n.Initiate(peer.identity.ID(), id, nil, time.Minute, "", p.table, func() (uint64, bool) {
 		if p.ended {
 			p.table.Failed(1)
 		}

@@ -40,17 +40,17 @@ func NewHalf(budget *queue.Budget, stats *tunnel.Stats, wake func()) *Half {
 
 // Accept opens the tunnel that a program has confirmed under id, an id reserved in its
 // table, before there is a connection: what the program sends waits.
-func (h *Half) Accept(b *queue.Batch, timers *wheel.Timers, acceptor *tunnel.Table, id uint64) {
+func (h *Half) Accept(now time.Time, b *queue.Batch, timers *wheel.Timers, acceptor *tunnel.Table, id uint64) {
 	h.table.Building(0)
-	tunnel.Open(b, timers, h.table, 0, acceptor, id)
+	tunnel.Open(now, b, timers, h.table, 0, acceptor, id)
 }
 
 // Initiate opens the tunnel of a build that take returns the id of, in the initiator's
 // table. If the build has ended, so does the tunnel.
-func (h *Half) Initiate(b *queue.Batch, timers *wheel.Timers, initiator *tunnel.Table, take func() (id uint64, ok bool)) {
+func (h *Half) Initiate(now time.Time, b *queue.Batch, timers *wheel.Timers, initiator *tunnel.Table, take func() (id uint64, ok bool)) {
 	if id, ok := take(); ok {
 		h.table.Building(0)
-		tunnel.Open(b, timers, initiator, id, h.table, 0)
+		tunnel.Open(now, b, timers, initiator, id, h.table, 0)
 		return
 	}
 	wires{h}.TunnelFinal(b, 0, 0, tunnel.Gone)

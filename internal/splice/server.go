@@ -142,17 +142,17 @@ func (s *Server) Accept(b *queue.Batch, peer ring.ID, timeout time.Duration, acc
 	if !s.agree(a, expires) {
 		return name, 0, ErrBusy
 	}
-	a.half.Accept(b, s.Timers, acceptor, id)
+	a.half.Accept(time.Now(), b, s.Timers, acceptor, id)
 	return name, expires, nil
 }
 
-// Initiate opens the tunnel that a program of the peer has confirmed, at one of its
-// addresses or by being dialled. Then it calls take for the id of the build in the
+// Initiate opens the tunnel that a program of the peer, of the cluster, has confirmed,
+// at one of its addresses or by being dialled. Then it calls take for the id of the build in the
 // initiator's table; without one, the build has ended, and so does the tunnel. It
 // does not call take if no connection comes about until the agreement expires: the
 // build meets its own deadline. It does not block.
-func (s *Server) Initiate(peer ring.ID, name [16]byte, addrs []wire.Addr, expires time.Duration, initiator *tunnel.Table, take func() (id uint64, ok bool)) {
-	s.agree(&agreement{id: name, peer: peer, addrs: addrs, initiator: initiator, take: take}, min(expires, maxExpires))
+func (s *Server) Initiate(peer ring.ID, name [16]byte, addrs []wire.Addr, expires time.Duration, cluster string, initiator *tunnel.Table, take func() (id uint64, ok bool)) {
+	s.agree(&agreement{id: name, peer: peer, addrs: addrs, cluster: cluster, initiator: initiator, take: take}, min(expires, maxExpires))
 }
 
 // DialBack dials the peer for a tunnel that a program of this node has confirmed

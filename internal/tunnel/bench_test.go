@@ -30,7 +30,7 @@ func ferry(tb testing.TB, n int, waits bool) func() {
 	x, y := NewTable(&from, budget, &stats), NewTable(&to, budget, &stats)
 	x.Building(1)
 	y.Building(2)
-	Open(&b, wheel.NewTimers(epoch, func() {}), x, 1, y, 2)
+	Open(epoch, &b, wheel.NewTimers(epoch, func() {}), x, 1, y, 2)
 	e, p := x.End(1), y.End(2)
 	p.Allow(epoch, &b, 64<<20)
 	octets := make([]byte, n)
@@ -88,7 +88,7 @@ func ferryMessage(tb testing.TB, n int, counts, waits bool) func() {
 	}
 	y.Building(2)
 	y.Takes(2, Messages)
-	Open(&b, wheel.NewTimers(epoch, func() {}), x, 1, y, 2)
+	Open(epoch, &b, wheel.NewTimers(epoch, func() {}), x, 1, y, 2)
 	e, p := x.End(1), y.End(2)
 	octets := make([]byte, n)
 	return func() {

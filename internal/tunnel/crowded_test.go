@@ -27,7 +27,7 @@ func TestSenderOfLargeMessagesWaitsWhileTheyMove(t *testing.T) {
 	x, y := NewMessages(from, 64<<20, w.budget, &w.stats), NewTable(to, w.budget, &w.stats)
 	x.Building(1)
 	y.Building(1)
-	Open(&w.b, w.timers, x, 1, y, 1)
+	Open(w.now, &w.b, w.timers, x, 1, y, 1)
 	sender, receiver := x.End(1), y.End(1)
 	receiver.Allow(w.now, &w.b, 1<<40)
 	send := func(messages int) {

@@ -245,7 +245,7 @@ func (w *world) open(id uint64) (x, y *end) {
 	if !w.x.reserve(id) || !w.y.reserve(id+1000) {
 		w.t.Fatalf("id %d is in use", id)
 	}
-	Open(&w.b, w.timers, w.x.table, id, w.y.table, id+1000)
+	Open(w.now, &w.b, w.timers, w.x.table, id, w.y.table, id+1000)
 	return &end{w, w.x, id}, &end{w, w.y, id + 1000}
 }
 

@@ -27,7 +27,7 @@ func TestBlockedSenderIsReleasedByTheCloseAlone(t *testing.T) {
 	x, y := NewMessages(from, 1<<20, w.budget, &w.stats), NewMessages(to, 1<<20, w.budget, &w.stats)
 	x.Building(1)
 	y.Building(1)
-	Open(&w.b, w.timers, x, 1, y, 1)
+	Open(w.now, &w.b, w.timers, x, 1, y, 1)
 	sender, receiver := x.End(1), y.End(1)
 	for sender.window > 0 {
 		if err := sender.Message(w.now, &w.b, []byte("waits")); err != nil {

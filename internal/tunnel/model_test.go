@@ -256,7 +256,7 @@ func (m *model) open(p, q *party) {
 			s.table.Takes(s.id, s.credit)
 		}
 	}
-	Open(&m.b, m.timers, p.table, x.id, q.table, y.id)
+	Open(m.now, &m.b, m.timers, p.table, x.id, q.table, y.id)
 	x.end, y.end = p.table.End(x.id), q.table.End(y.id)
 	m.seats = append(m.seats, x, y)
 }
@@ -766,7 +766,7 @@ func tunnelsUnderManyGoroutines(t *testing.T, counts [2]bool) {
 				tables[i].Takes(id, Messages)
 			}
 		}
-		Open(new(queue.Batch), timers, tables[0], id, tables[1], id)
+		Open(time.Unix(0, 0), new(queue.Batch), timers, tables[0], id, tables[1], id)
 		var closers sync.WaitGroup // one end closes once it has sent and got everything
 		for i, r := range readers {
 			e, s := tables[i].End(id), r.ends[id]

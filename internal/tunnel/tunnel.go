@@ -75,12 +75,14 @@ type Wire interface {
 
 // A Tunnel is two ends on one node: two programs, or a program and a Wire.
 type Tunnel struct {
-	mu     sync.Mutex
-	ends   [2]End
+	since  time.Time
 	timers *wheel.Timers
-	limit  wheel.Entry // while an end is owed the rest of a closed peer's data
-	until  int64       // when that is due
-	moved  bool        // a chunk was delivered since it was set
+
+	mu    sync.Mutex
+	ends  [2]End
+	limit wheel.Entry // while an end is owed the rest of a closed peer's data
+	until int64       // when that is due
+	moved bool        // a chunk was delivered since it was set
 }
 
 // An End is one program's side of a tunnel.
@@ -122,8 +124,8 @@ type End struct {
 // initiator's build from and it; both ids have been reserved with Building. An
 // end whose connection is gone leaves the other with a tunnel that is closed at
 // once.
-func Open(b *queue.Batch, timers *wheel.Timers, initiator *Table, from uint64, acceptor *Table, id uint64) {
-	t := &Tunnel{timers: timers}
+func Open(now time.Time, b *queue.Batch, timers *wheel.Timers, initiator *Table, from uint64, acceptor *Table, id uint64) {
+	t := &Tunnel{since: now, timers: timers}
 	t.limit.Owner = t
 	x, y := &t.ends[0], &t.ends[1]
 	*x = End{tunnel: t, peer: y, table: initiator, id: from}

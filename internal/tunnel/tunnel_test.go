@@ -114,7 +114,7 @@ func TestAcceptorOfAGoneInitiatorIsClosed(t *testing.T) {
 	w.x.table.Building(1)
 	w.y.table.Building(1001)
 	w.cut(w.x, "peer disconnected")
-	Open(&w.b, w.timers, w.x.table, 1, w.y.table, 1001)
+	Open(w.now, &w.b, w.timers, w.x.table, 1, w.y.table, 1001)
 	(&end{w, w.y, 1001}).isClosed(Gone)
 	if s := w.y.account(1001); s.granted != 0 {
 		t.Errorf("%d octets were granted on a dead tunnel", s.granted)
@@ -437,7 +437,7 @@ func TestBothEndsOnOneConnection(t *testing.T) {
 	w := newWorld(t)
 	w.x.table.Building(1)
 	w.x.table.Building(2)
-	Open(&w.b, w.timers, w.x.table, 1, w.x.table, 2)
+	Open(w.now, &w.b, w.timers, w.x.table, 1, w.x.table, 2)
 	a, b := &end{w, w.x, 1}, &end{w, w.x, 2}
 	b.allow(1000)
 	a.message(100)
@@ -547,7 +547,7 @@ func TestWaitingTunnelIsNotPassedBy(t *testing.T) {
 	open := func(id uint64) (x *end) {
 		w.x.table.Building(id)
 		table.Building(id)
-		Open(&w.b, w.timers, w.x.table, id, table, id)
+		Open(w.now, &w.b, w.timers, w.x.table, id, table, id)
 		table.End(id).Allow(w.now, &w.b, 1<<40)
 		return &end{w, w.x, id}
 	}

@@ -163,8 +163,8 @@ func (w *world) splice(room int) (x, y *end, near, far *half) {
 	}
 	w.x.reserve(1)
 	w.y.reserve(1001)
-	Open(&w.b, w.timers, far.table, 0, w.y.table, 1001)
-	Open(&w.b, w.timers, w.x.table, 1, near.table, 0)
+	Open(w.now, &w.b, w.timers, far.table, 0, w.y.table, 1001)
+	Open(w.now, &w.b, w.timers, w.x.table, 1, near.table, 0)
 	return &end{w, w.x, 1}, &end{w, w.y, 1001}, near, far
 }
 
@@ -324,10 +324,10 @@ func TestEndsThatAreGoneWhenTheTunnelOpens(t *testing.T) {
 		w.cut(w.x, "")
 		want := Gone
 		if first {
-			Open(&w.b, w.timers, w.x.table, 1, h.table, 0)
+			Open(w.now, &w.b, w.timers, w.x.table, 1, h.table, 0)
 		} else {
 			want = Left
-			Open(&w.b, w.timers, h.table, 0, w.x.table, 1)
+			Open(w.now, &w.b, w.timers, h.table, 0, w.x.table, 1)
 		}
 		if !h.over || h.final == nil || h.out[0].reason != want {
 			t.Errorf("the other node is told %v", h.out)
