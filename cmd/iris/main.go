@@ -131,8 +131,9 @@ The flags of earlier nodes start a node too:
 	})
 	cobra.EnableCommandSorting = false
 	root.CompletionOptions.DisableDefaultCmd = true // newCompletionCommand is in its place
-	root.AddCommand(newDemoCommand(), newNodeCommand(), newStatusCommand(), newDoctorCommand(), newKeygenCommand(),
-		newServeCommand(), newRequestCommand(), newBroadcastCommand(),
+	root.AddCommand(newDemoCommand(), newNodeCommand(), newStatusCommand(), newDoctorCommand())
+	root.AddCommand(newListCommands()...)
+	root.AddCommand(newKeygenCommand(), newServeCommand(), newRequestCommand(), newBroadcastCommand(),
 		newPublishCommand(), newSubscribeCommand(), newTunnelCommand(), newBenchCommand(), newSimulateCommand(),
 		newCompletionCommand(), newVersionCommand())
 	root.SetHelpCommand(&cobra.Command{

@@ -34,7 +34,10 @@ Counters go up from the start of the node, and what is sent each second is the
 mean since then; --rates looks twice, a second apart, and shows what was sent in
 between. Of a name that no program of the node uses it is not known which other
 nodes have members: that is shown as -. Counters that are 0 are left out, but with
---json.`,
+--json.
+
+A part of it, or more of it: iris peers, clusters, topics, tunnels, links; iris top
+shows it as it changes, iris map who talks to whom.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ask := func() (json.RawMessage, error) { return which.ask(cmd, "/status") }
@@ -59,19 +62,24 @@ nodes have members: that is shown as -. Counters that are 0 are left out, but wi
 
 func showStatus(w io.Writer, raw json.RawMessage, asJSON bool) error {
 	if asJSON {
-		var b bytes.Buffer
-		if err := json.Indent(&b, raw, "", "  "); err != nil {
-			return err
-		}
-		b.WriteByte('\n')
-		_, err := b.WriteTo(w)
-		return err
+		return writeIndented(w, raw)
 	}
 	s, err := readStatus(raw)
 	if err != nil {
 		return err
 	}
 	return writeTable(w, s, nil)
+}
+
+// writeIndented writes JSON as the node gave it.
+func writeIndented(w io.Writer, raw json.RawMessage) error {
+	var b bytes.Buffer
+	if err := json.Indent(&b, raw, "", "  "); err != nil {
+		return err
+	}
+	b.WriteByte('\n')
+	_, err := b.WriteTo(w)
+	return err
 }
 
 // readStatus returns what a node has answered.

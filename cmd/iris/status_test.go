@@ -22,8 +22,8 @@ func TestTableSaysWhatCounts(t *testing.T) {
 		Programs: 3,
 		Tunnels:  2,
 		Abroad:   1,
-		Clusters: []node.NameStatus{{Name: "echo", Members: 2, Load: 5, Nodes: 3, Watched: true}, {Name: "a b\x1b[31m\u202e", Members: 1}, {Name: " "}},
-		Topics:   []node.NameStatus{{Name: "news", Members: 4}},
+		Clusters: []node.NameStatus{{Name: "echo", Members: 2, Load: 5, Nodes: 3, On: []string{"8899aabb000000000000000000000000"}, Watched: true, Taken: 40, Passed: 50, Sent: 1}, {Name: "a b\x1b[31m\u202e", Members: 1}, {Name: " "}},
+		Topics:   []node.NameStatus{{Name: "news", Members: 4, Sent: 14, Arrived: 3}},
 		Peers: []node.PeerStatus{
 			{Node: "8899aabb000000000000000000000000", State: "active", Address: []string{"192.0.2.2:14142"}, Linked: true, Tunnels: 1},
 			{Node: "ccddeeff000000000000000000000000", State: "active", Via: "8899aabb000000000000000000000000", Silent: true},
@@ -64,13 +64,13 @@ broadcasts        0       0
 events            14      0.16
 tunnels           0       0
 
-CLUSTER              MEMBERS  LOAD  OTHER NODES
-echo                 2        5     3
-"a b\x1b[31m\u202e"  1        0     -
-" "                  0        0     -
+CLUSTER              MEMBERS  LOAD  TAKEN  BROADCASTS  PASSED ON  OTHER NODES  ON
+echo                 2        5     40     1           50         3            8899aabb ...
+"a b\x1b[31m\u202e"  1        0     0      0           0          -            -
+" "                  0        0     0      0           0          -            -
 
-TOPIC  SUBSCRIBERS  OTHER NODES
-news   4            -
+TOPIC  SUBSCRIBERS  PUBLISHED  ARRIVED  OTHER NODES  ON
+news   4            14         3        -            -
 
 OTHER NODE  STATE   LINK                        TUNNELS  ADDRESS
 8899aabb    active  yes                         1        192.0.2.2:14142

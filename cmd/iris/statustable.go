@@ -90,9 +90,14 @@ func ratesOf(before, now *node.Status, seconds float64) *statusRates {
 }
 
 // A table is written for people, in columns.
-type table struct{ *tabwriter.Writer }
+type table struct {
+	*tabwriter.Writer
+	width int // of the terminal; 0: it is none
+}
 
-func newTable(w io.Writer) table { return table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)} }
+func newTable(w io.Writer) table {
+	return table{tabwriter.NewWriter(w, 0, 0, len(gap), ' ', 0), terminalWidth(w)}
+}
 
 func (t table) row(cells ...any) {
 	texts := make([]string, len(cells))
@@ -100,6 +105,17 @@ func (t table) row(cells ...any) {
 		texts[i] = fmt.Sprint(c)
 	}
 	fmt.Fprintln(t, strings.Join(texts, "\t"))
+}
+
+// grid writes a grid that is not empty.
+func (t table) grid(g *grid) {
+	if len(g.rows) == 0 {
+		return
+	}
+	t.row()
+	for _, l := range g.lines(t.width) {
+		t.row(l)
+	}
 }
 
 // counts writes those of the counters that are not 0.
@@ -153,10 +169,10 @@ func writeTable(w io.Writer, s *node.Status, rates *statusRates) error {
 		t.row("requests given to another member", s.Retried)
 	}
 
-	t.names(s, "CLUSTER", "MEMBERS", s.Clusters)
-	t.names(s, "TOPIC", "SUBSCRIBERS", s.Topics)
-	t.peers(s.Peers)
-	t.links(s, rates)
+	t.grid(clusterGrid(s))
+	t.grid(topicGrid(s))
+	t.grid(peerGrid(s))
+	t.grid(linkGrid(s, rates))
 	t.discovery(s.Discovery)
 	t.counts("CONNECTIONS ENDED", s.Ended)
 	t.counts("LINKS ENDED", s.LinksEnded)
@@ -165,90 +181,6 @@ func writeTable(w io.Writer, s *node.Status, rates *statusRates) error {
 	t.counts("MENDED", s.Mended)
 	t.counts("REFUSED BETWEEN NODES", s.Refused)
 	return t.Flush()
-}
-
-// names writes clusters, which have a load, or topics.
-func (t table) names(s *node.Status, title, members string, of []node.NameStatus) {
-	if len(of) == 0 {
-		return
-	}
-	head := []any{title, members}
-	load := title == "CLUSTER"
-	if load {
-		head = append(head, "LOAD")
-	}
-	if !s.Dev {
-		head = append(head, "OTHER NODES")
-	}
-	t.row()
-	t.row(head...)
-	for _, n := range of {
-		cells := []any{printable(n.Name), n.Members}
-		if load {
-			cells = append(cells, n.Load)
-		}
-		switch {
-		case s.Dev:
-		case n.Watched:
-			cells = append(cells, n.Nodes)
-		default:
-			cells = append(cells, "-")
-		}
-		t.row(cells...)
-	}
-}
-
-func (t table) peers(peers []node.PeerStatus) {
-	if len(peers) == 0 {
-		return
-	}
-	t.row()
-	t.row("OTHER NODE", "STATE", "LINK", "TUNNELS", "ADDRESS")
-	for _, p := range peers {
-		link := "none yet"
-		switch {
-		case p.Linked:
-			link = "yes"
-		case p.Via != "":
-			link = "by way of " + short(p.Via)
-		}
-		if p.Silent {
-			link += ", silent"
-		}
-		t.row(short(p.Node), p.State, link, p.Tunnels, cmp.Or(strings.Join(p.Address, " "), "-"))
-	}
-}
-
-func (t table) links(s *node.Status, rates *statusRates) {
-	if len(s.Links) == 0 {
-		return
-	}
-	head := []any{"LINK TO", "DIALLED", "UP", "ROUND TRIP", "RECEIVED", "SENT", "WAITING"}
-	if rates.Links != nil {
-		head = append(head, "RECEIVED NOW", "SENT NOW")
-	}
-	if len(s.Keys) > 1 {
-		head = append(head, "KEY")
-	}
-	t.row()
-	t.row(append(head, "SOFTWARE")...)
-	for _, l := range s.Links {
-		dialled := "from " + l.Address
-		if l.Dialled {
-			dialled = "at " + l.Address
-		}
-		w := l.Waiting
-		cells := []any{short(l.Node), dialled, time.Since(l.Since).Truncate(time.Second), fmt.Sprintf("%.2f ms", l.RTT),
-			octets(int64(l.Received)), octets(int64(l.Sent)), octets(int64(w.Control + w.Routed + w.Requests + w.Publications + w.Bulk))}
-		if rates.Links != nil {
-			r := rates.Links[l.Node]
-			cells = append(cells, octets(int64(r.Received))+"/s", octets(int64(r.Sent))+"/s")
-		}
-		if len(s.Keys) > 1 {
-			cells = append(cells, l.Key+1)
-		}
-		t.row(append(cells, printable(l.Software))...)
-	}
 }
 
 // discovery writes how other nodes are looked for.
