@@ -106,7 +106,19 @@ type Config struct {
 
 // DefaultMemory is what a process that is a node, and nothing else, should take
 // at most, in octets: a quarter of what the host or the control group has.
-func DefaultMemory() int64 { return hostMemory() / 4 }
+func DefaultMemory() int64 {
+	octets, _ := HostMemory()
+	return octets / 4
+}
+
+// HostMemory is what the host has of memory, in octets, or a control group of this
+// process if that is less, and where this is from; a guess where the system does not
+// say.
+func HostMemory() (octets int64, from string) { return hostMemory() }
+
+// Descriptors is how many files and connections this process may have open: the hard
+// limit, as Go raises the soft one at the start.
+func Descriptors() int { return descriptors() }
 
 // credential is what the keys of the network allow.
 func (c *Config) credential() (*session.Credential, error) {

@@ -1,45 +1,69 @@
 package node
 
 import (
-	"bufio"
+	"io/fs"
 	"os"
-	"path/filepath"
+	"path"
 	"strconv"
 	"strings"
 )
 
-// hostMemory returns the octets of memory this process may use at most: its
-// control group's limit, or all there is.
-func hostMemory() int64 {
-	total := int64(4 << 30)
-	if f, err := os.Open("/proc/meminfo"); err == nil {
-		defer f.Close()
-		for s := bufio.NewScanner(f); s.Scan(); {
-			if kb, ok := strings.CutPrefix(s.Text(), "MemTotal:"); ok {
-				if n, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(kb, "kB")), 10, 64); err == nil {
-					total = n << 10
+func hostMemory() (octets int64, from string) { return memoryOf(os.DirFS("/")) }
+
+// memoryOf returns the octets of memory this process may use at most, by the files of
+// the system at root, and which of them says so: the least of what the host has and
+// what its control group and those above it are limited to, of either version. What
+// memory.high names is a limit too: beyond it the kernel holds a process up.
+func memoryOf(root fs.FS) (octets int64, from string) {
+	octets, from = 4<<30, "a guess"
+	for line := range lines(root, "proc/meminfo") {
+		if kb, ok := strings.CutPrefix(line, "MemTotal:"); ok {
+			if n, ok := positive(strings.TrimSuffix(strings.TrimSpace(kb), "kB")); ok {
+				octets, from = n<<10, "MemTotal of /proc/meminfo"
+			}
+		}
+	}
+	for line := range lines(root, "proc/self/cgroup") {
+		parts := strings.SplitN(strings.TrimSpace(line), ":", 3) // number, controllers, group
+		if len(parts) != 3 {
+			continue
+		}
+		mounts, files := []string{"sys/fs/cgroup", "sys/fs/cgroup/unified"}, []string{"memory.max", "memory.high"}
+		if parts[1] != "" {
+			mounts, files = []string{"sys/fs/cgroup/memory"}, []string{"memory.limit_in_bytes"}
+			if !strings.Contains(","+parts[1]+",", ",memory,") {
+				continue
+			}
+		}
+		// A container may see the group's name on the host, but its own files only:
+		// at the root, where the walk ends.
+		for group := path.Clean("/" + parts[2]); ; group = path.Dir(group) {
+			for _, mount := range mounts {
+				for _, file := range files {
+					name := path.Join(mount, group, file)
+					for line := range lines(root, name) {
+						if n, ok := positive(line); ok && n < octets {
+							octets, from = n, "/"+name
+						}
+					}
 				}
+			}
+			if group == "/" {
 				break
 			}
 		}
 	}
-	// The group of this process and every group above it.
-	group := "/"
-	if b, err := os.ReadFile("/proc/self/cgroup"); err == nil {
-		for line := range strings.Lines(string(b)) {
-			if path, ok := strings.CutPrefix(line, "0::"); ok {
-				group = strings.TrimSpace(path)
-			}
-		}
-	}
-	for ; ; group = filepath.Dir(group) {
-		if b, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", group, "memory.max")); err == nil {
-			if n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64); err == nil && n > 0 {
-				total = min(total, n)
-			}
-		}
-		if group == "/" || group == "." {
-			return total
-		}
-	}
+	return octets, from
+}
+
+// lines returns the lines of a file, none if it cannot be read.
+func lines(root fs.FS, name string) func(func(string) bool) {
+	b, _ := fs.ReadFile(root, name)
+	return strings.Lines(string(b))
+}
+
+// positive reads a number; "max" is none.
+func positive(text string) (int64, bool) {
+	n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
+	return n, err == nil && n > 0
 }

@@ -49,7 +49,7 @@ func TestWhatWasTypedSaysWhereTheNodeIs(t *testing.T) {
 			if err := cmd.ParseFlags(strings.Fields(test.args)); err != nil {
 				t.Fatal(err)
 			}
-			if err := fromEnvironment(cmd.Flags()); err != nil {
+			if err := settle(cmd.Flags()); err != nil {
 				t.Fatal(err)
 			}
 			c, err := o.config(cmd)

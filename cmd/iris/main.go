@@ -39,7 +39,7 @@ func run(args []string) int {
 	valid := false // flags, arguments and environment are as they should be
 	root := newRoot()
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
-		err := fromEnvironment(cmd.Flags())
+		err := settle(cmd.Flags())
 		valid = err == nil
 		return err
 	}

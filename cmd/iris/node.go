@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/project-iris/iris/internal/relaywire"
 	"github.com/project-iris/iris/internal/session"
@@ -45,15 +46,12 @@ type nodeFlags struct {
 	memory, maxMessage     size
 	logLevel, logFormat    choice
 	cpuprof, heapprof, blk string
+	file                   string
+	print                  bool
 }
 
 func newNodeCommand() *cobra.Command {
-	o := &nodeFlags{
-		port:      node.DefaultPort,
-		drain:     span(30 * time.Second),
-		logLevel:  choice{"info", []string{"debug", "info", "warn", "error"}},
-		logFormat: choice{"text", []string{"text", "json"}},
-	}
+	var o *nodeFlags
 	cmd := &cobra.Command{
 		Use:   "node",
 		Short: "Run the node of this host",
@@ -81,12 +79,26 @@ the node sends a message through it and writes what came back to standard output
 The key of a network comes from --key, else from the file that IRIS_KEY_FILE
 names, else from iris.key in the directory that CREDENTIALS_DIRECTORY names.
 
-A flag that is not given is taken from the variable in brackets. With --port 0
-there are no socket and no state directory unless they are named.`,
+A flag that is not given is taken from a variable, such as IRIS_LOG_LEVEL for
+--log-level, lists with commas between; else from the TOML file that --config names,
+where it is log-level = "debug". --print-config shows what came from where. SIGHUP
+has the node read all that again. With --port 0 there are no socket and no state
+directory unless they are named.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
-	f := cmd.Flags()
+	o = newNodeFlags(cmd.Flags())
+	return cmd
+}
+
+// newNodeFlags returns the flags of the node command, which it adds to f.
+func newNodeFlags(f *pflag.FlagSet) *nodeFlags {
+	o := &nodeFlags{
+		port:      node.DefaultPort,
+		drain:     span(30 * time.Second),
+		logLevel:  choice{"info", []string{"debug", "info", "warn", "error"}},
+		logFormat: choice{"text", []string{"text", "json"}},
+	}
 	f.SortFlags = false
 	f.BoolVar(&o.dev, "dev", false, "make a throw-away network that never leaves this host")
 	f.StringVar(&o.net, "net", "", "the network's `NAME`")
@@ -110,15 +122,25 @@ there are no socket and no state directory unless they are named.`,
 	f.StringVar(&o.cpuprof, "cpuprof", "", "at the end write a profile of processor time to `FILE`")
 	f.StringVar(&o.heapprof, "heapprof", "", "at the end write a profile of memory to `FILE`")
 	f.StringVar(&o.blk, "blockprof", "", "at the end write a profile of waiting to `FILE`")
+	f.StringVar(&o.file, "config", "", "`FILE` with what no flag and no variable says")
+	f.BoolVar(&o.print, "print-config", false, "write the configuration as such a file, tell where each value is from, and end")
+	f.VisitAll(func(f *pflag.Flag) {
+		if f.Name != "print-config" {
+			note(f, noteVariable, variable(f.Name))
+		}
+	})
 	nameEnvironment(f)
-	return cmd
+	return o
 }
 
 func (o *nodeFlags) run(cmd *cobra.Command) error {
+	if o.print {
+		return o.printConfig(cmd.OutOrStdout(), cmd.Flags())
+	}
 	log := o.logger(cmd.ErrOrStderr())
 	config, err := o.config(cmd, log)
 	if err != nil {
-		return err
+		return withOrigins(err, cmd.Flags())
 	}
 	profiles, err := startProfiles(o.cpuprof, o.heapprof, o.blk)
 	if err != nil {
@@ -129,7 +151,7 @@ func (o *nodeFlags) run(cmd *cobra.Command) error {
 
 	n, err := start(config)
 	if err != nil {
-		return errors.Join(err, profiles.finish())
+		return errors.Join(withOrigins(err, cmd.Flags()), profiles.finish())
 	}
 	if err = o.announce(cmd.OutOrStdout(), n, config); err == nil {
 		log.Info("stopping", "signal", (<-signals).String())
@@ -170,7 +192,7 @@ func (o *nodeFlags) config(cmd *cobra.Command, log *slog.Logger) (node.Config, e
 		Version:    versionText(),
 	}
 	if o.memory != 0 && o.memory < leastMemory {
-		return c, usageError{fmt.Errorf("memory of %s is too little: give at least %d MiB", &o.memory, leastMemory>>20)}
+		return c, usageError{fmt.Errorf("memory of %s is too little: give at least %d MiB", octets(int64(o.memory)), leastMemory>>20)}
 	}
 	// The node counts payload. The collector lets as much garbage gather as
 	// there is in use, up to the limit of announce.
@@ -195,7 +217,7 @@ func (o *nodeFlags) config(cmd *cobra.Command, log *slog.Logger) (node.Config, e
 		if err := o.others(&c); err != nil {
 			return c, err
 		}
-		key, source, err := session.FindKey(o.key, o.insecure, os.Getenv, cmd.InOrStdin())
+		key, source, err := o.findKey(cmd)
 		if errors.Is(err, session.ErrNoKey) {
 			return c, usageError{err}
 		}
@@ -223,20 +245,8 @@ func (o *nodeFlags) config(cmd *cobra.Command, log *slog.Logger) (node.Config, e
 		}
 		c.Port = port
 	}
-	// A port that nobody chose is found by nobody: without defaults no node
-	// leaves directories behind that none uses again.
-	socket, state := o.socket, o.state
-	if o.port == 0 {
-		socket, state = cmp.Or(socket, none), cmp.Or(state, none)
-	}
-	switch {
-	case socket == none, socket == "" && !localSockets:
-	case socket == "":
-		c.Socket = relaywire.SocketPath(c.Port, os.Getenv, os.Geteuid())
-	default:
-		c.Socket = absolute(socket)
-	}
-	state, err := stateDir(state)
+	c.Socket = o.socketPath(c.Port)
+	state, err := stateDir(o.chosen(o.state))
 	switch {
 	case err != nil && !o.dev:
 		return c, err
@@ -252,6 +262,40 @@ func (o *nodeFlags) config(cmd *cobra.Command, log *slog.Logger) (node.Config, e
 		c.Listen, err = giveWay(c.Listen, log)
 	}
 	return c, err
+}
+
+// chosen returns what was chosen of socket or state. A port that nobody chose is found
+// by nobody: without defaults no node leaves directories behind that none uses again.
+func (o *nodeFlags) chosen(path string) string {
+	if o.port == 0 {
+		return cmp.Or(path, none)
+	}
+	return path
+}
+
+// socketPath returns the path of the Unix socket of a node at a port; empty: none.
+func (o *nodeFlags) socketPath(port int) string {
+	switch socket := o.chosen(o.socket); {
+	case socket == none, socket == "" && !localSockets:
+		return ""
+	case socket == "":
+		return relaywire.SocketPath(port, os.Getenv, os.Geteuid())
+	default:
+		return absolute(socket)
+	}
+}
+
+// findKey returns the key of the network.
+func (o *nodeFlags) findKey(cmd *cobra.Command) (*session.Key, string, error) {
+	from := cmd.Flags().Lookup("key")
+	if noted(from, noteOrigin) == variable("key") {
+		return session.FindKey("", o.insecure, os.Getenv, cmd.InOrStdin()) // where it is looked for anyway
+	}
+	key, source, err := session.FindKey(o.key, o.insecure, os.Getenv, cmd.InOrStdin())
+	if file := noted(from, noteOrigin); file != "" && source == "--key" {
+		source = file
+	}
+	return key, source, err
 }
 
 // others fills in how this node and others find each other.

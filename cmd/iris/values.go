@@ -4,51 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/spf13/pflag"
 )
-
-// environment is what a flag is taken from when the command line lacks it.
-var environment = map[string]string{
-	"port":     "IRIS_PORT",
-	"net":      "IRIS_NET",
-	"discover": "IRIS_DISCOVER",
-	"socket":   "IRIS_SOCKET",
-	"state":    "IRIS_STATE",
-	"memory":   "IRIS_MEMORY",
-	"address":  "IRIS_ADDRESS",
-	"timeout":  "IRIS_TIMEOUT",
-}
-
-// fromEnvironment sets the flags that the command line lacks. They do not count
-// as changed.
-func fromEnvironment(flags *pflag.FlagSet) (err error) {
-	flags.VisitAll(func(f *pflag.Flag) {
-		name := environment[f.Name]
-		value := os.Getenv(name)
-		if f.Changed || value == "" {
-			return
-		}
-		if e := f.Value.Set(value); e != nil {
-			err = fmt.Errorf("invalid value %q of %s: %w", value, name, e)
-		}
-	})
-	return err
-}
-
-// nameEnvironment adds to the help of each flag the variable it may come from.
-func nameEnvironment(flags *pflag.FlagSet) {
-	flags.VisitAll(func(f *pflag.Flag) {
-		if name := environment[f.Name]; name != "" {
-			f.Usage += " [" + name + "]"
-		}
-	})
-}
 
 // A port is a flag with a TCP port.
 type port int
@@ -75,6 +35,25 @@ func (u *uids) Set(s string) error {
 	}
 	*u = append(*u, int(n))
 	return nil
+}
+
+// Append, Replace and GetSlice make uids a list, as pflag knows it.
+func (u *uids) Append(s string) error { return u.Set(s) }
+
+func (u *uids) Replace(all []string) (err error) {
+	var fresh uids
+	for _, s := range all {
+		err = errors.Join(err, fresh.Set(s))
+	}
+	*u = fresh
+	return err
+}
+
+func (u *uids) GetSlice() (all []string) {
+	for _, uid := range *u {
+		all = append(all, strconv.Itoa(uid))
+	}
+	return all
 }
 
 func (u *uids) String() string { return "" }
@@ -107,12 +86,13 @@ func (s *size) Set(text string) error {
 	return nil
 }
 
-// String returns s as people read it; of zero, which stands for a default, nothing.
+// String returns s exactly, as Set takes it.
 func (s *size) String() string {
-	if *s == 0 {
-		return ""
+	n, unit := int64(*s), 0
+	for n != 0 && n%(1<<10) == 0 && unit < len(units)-1 {
+		n, unit = n>>10, unit+1
 	}
-	return octets(int64(*s))
+	return strconv.FormatInt(n, 10) + units[unit]
 }
 
 func (s *size) Type() string { return "SIZE" }
@@ -158,10 +138,10 @@ func (s *span) Set(text string) error {
 	return nil
 }
 
-// String returns s; of zero, which stands for a default, nothing.
+// String returns s, as Set takes it; zero so that help shows no default.
 func (s *span) String() string {
 	if *s == 0 {
-		return ""
+		return "0"
 	}
 	return time.Duration(*s).String()
 }
