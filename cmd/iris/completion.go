@@ -48,7 +48,7 @@ Bash needs its package bash-completion, and zsh a "compinit" in ~/.zshrc.`,
 }
 
 // files are the flags whose values are names of files.
-var files = map[string]bool{"key": true, "also-accept": true, "socket": true, "address": true, "cpuprof": true, "heapprof": true, "blockprof": true}
+var files = map[string]bool{"key": true, "also-accept": true, "socket": true, "address": true, "cpuprof": true, "heapprof": true, "blockprof": true, "report": true, "write": true}
 
 // completeFlags has the flags of all commands complete what may follow them: one
 // of their words, a file, a directory, or nothing that a shell could know.

@@ -36,7 +36,7 @@ func (s *side) dialled() (all []Finding) {
 // does not answer where it was before is no wonder, unless there is nothing else.
 func (s *side) worth(d *node.DialReport) bool {
 	if s.other != nil {
-		return s.matters(ipOf(d.Address)) || s.named(d.Address)
+		return s.matters(ipOf(d.Address), d.At) || s.named(d.Address) && !slices.Contains(hostsOf(s.other), ipOf(d.Address))
 	}
 	for _, p := range s.Status.Peers {
 		if slices.Contains(p.Address, d.Address) {
@@ -125,7 +125,7 @@ func (s *side) misdirected(d *node.DialReport, shown string) (f Finding, ok bool
 		return s.finding(Advertise, true, true, fmt.Sprintf("others are told to dial %s, which is no address of that host; %s", at, shown),
 			"start that node without --advertise, or with an address that others reach"), true
 	case !isHosts:
-		return s.finding(Address, true, false, fmt.Sprintf("%s is not an address of the host, which is at %s; %s", ip, at, shown), "correct --peer: "+at), true
+		return s.finding(Address, len(s.Peers) == 1, false, fmt.Sprintf("--peer names %s, and the node it should meet is at %s; %s", d.Address, at, shown), "correct --peer: "+at), true
 	case portOf(d.Address) != portOf(o.Listen) && !slices.Contains(o.Status.Address, d.Address):
 		return s.finding(Port, true, false, fmt.Sprintf("the node there is at %s; %s", at, shown), "correct the port of --peer: "+at), true
 	}
@@ -146,10 +146,10 @@ func (s *side) slow() bool {
 func (s *side) told() (all []Finding) {
 	for _, p := range s.Status.Peers {
 		l := s.linked(p.Node)
-		if len(p.Address) == 0 || l != nil && l.Dialled || s.other != nil && s.other.Status.Node != p.Node {
+		if l == nil || l.Dialled || len(p.Address) == 0 || s.other != nil && s.other.Status.Node != p.Node {
 			continue
 		}
-		if slices.ContainsFunc(p.Address, func(a string) bool { return !s.failed(a) }) {
+		if slices.ContainsFunc(p.Address, func(a string) bool { return !s.failed(a, p.Node) }) {
 			continue
 		}
 		all = append(all, s.finding(Advertise, true, true,
@@ -159,10 +159,12 @@ func (s *side) told() (all []Finding) {
 	return all
 }
 
-// failed reports whether the address was dialled lately, in vain.
-func (s *side) failed(address string) bool {
+// failed reports whether the address was dialled lately in vain, though the node was up.
+func (s *side) failed(address, id string) bool {
 	return slices.ContainsFunc(s.Dials, func(d node.DialReport) bool {
 		failed := d.Code == string(session.DialRefused) || d.Code == string(session.DialTimeout)
-		return d.Address == address && failed && s.recent(d.At)
+		return d.Address == address && failed && s.recent(d.At) && slices.ContainsFunc(s.Found, func(f node.FoundReport) bool {
+			return f.Node == id && f.From != "" && !d.At.Before(f.At)
+		})
 	})
 }

@@ -96,7 +96,19 @@ func TestCauses(t *testing.T) {
 		{"SystemRefuses", func(r *node.Report) {
 			r.Status.Discovery.Sources = []node.SourceStatus{{Name: "multicast and scan", Trouble: "too many open files"}}
 		}, nil, Source},
-		{"LinkedByItsOwnDial", func(r *node.Report) { link(r, 2, false); dial(r, "dial_timeout", other, second, 0) }, nil, Advertise},
+		{"LinkedByItsOwnDial", func(r *node.Report) {
+			link(r, 2, false)
+			find(r, "multicast and scan", "10.0.0.2", other, 2*second)
+			r.Found[0].Node = r.Status.Links[0].Node
+			dial(r, "dial_timeout", other, second, 0)
+		}, nil, Advertise},
+		{"DialledBeforeItWasUp", func(r *node.Report) { link(r, 2, false); dial(r, "dial_refused", other, 2*time.Minute, 0) }, nil, ""},
+		{"LargeNetwork", func(r *node.Report) { link(r, 2, true); refuse(r, "welcome_full", "10.0.0.3:14142", second) }, nil, ""},
+		{"KnownSince", func(r *node.Report) {
+			link(r, 2, true)
+			r.Status.Peers = append(r.Status.Peers, node.PeerStatus{Node: "3", Address: []string{"10.0.0.3:14142"}, Via: "2"})
+			refuse(r, "knock_key", "10.0.0.3", second)
+		}, nil, ""},
 		{"LinkedByItsDialFirst", func(r *node.Report) { link(r, 2, false) }, nil, ""},
 		{"NoMulticastAmongLinked", func(r *node.Report) {
 			link(r, 2, true)
@@ -107,6 +119,14 @@ func TestCauses(t *testing.T) {
 		{"RouterBetween", func(r *node.Report) {
 			r.Interfaces[1].Addresses, r.Status.Address = []string{"10.0.7.1/24"}, []string{"10.0.7.1:14142"}
 		}, func(*node.Report) {}, Subnets},
+		{"OnlyContainersInCommon", func(r *node.Report) {
+			r.Interfaces[1].Addresses = []string{"10.0.7.1/24", "172.17.0.1/16"}
+		}, func(r *node.Report) { r.Interfaces[1].Addresses = []string{"10.0.0.2/24", "172.17.0.1/16"} }, Subnets},
+		{"RestartedSince", func(r *node.Report) {
+			refuse(r, "knock_time", "10.0.0.2", time.Minute)
+			dial(r, "dial_refused", other, time.Minute, 0)
+		},
+			func(r *node.Report) { r.Status.Started = before(second) }, Alone},
 		{"RollOverRoundSkipped", func(*node.Report) {}, func(r *node.Report) { r.Keys = []string{"SHA256:new", "SHA256:key"} }, Key},
 		{"ClockOfTheOtherIsAhead", func(*node.Report) {}, func(r *node.Report) { r.At = r.At.Add(27 * time.Hour) }, Clock},
 		{"ReportOfYesterday", func(*node.Report) {}, func(r *node.Report) { r.At = r.At.Add(-25 * time.Hour) }, Multicast},

@@ -16,25 +16,15 @@ func (s *side) dev() []Finding {
 
 // local finds what is wrong with the host or how the node was started.
 func (s *side) local() (all []Finding) {
-	if f := s.peerNames(); f != nil {
-		all = append(all, *f)
-	}
-	if f := s.limits(); f != nil {
-		all = append(all, *f)
-	}
+	all = append(s.peerNames(), s.limits()...)
 	if !s.isAlone() {
 		return all
 	}
-	for _, look := range []func() *Finding{s.network, s.chosen, s.loopback, s.sources, s.taken, s.small} {
-		if f := look(); f != nil {
-			all = append(all, *f)
-		}
-	}
-	return all
+	return slices.Concat(all, s.network(), s.chosen(), s.loopback(), s.sources(), s.taken(), s.small())
 }
 
 // network looks whether any interface leads to others.
-func (s *side) network() *Finding {
+func (s *side) network() []Finding {
 	var state []string
 	for _, i := range s.Interfaces {
 		switch {
@@ -52,26 +42,24 @@ func (s *side) network() *Finding {
 		name, _, _ := strings.Cut(state[0], " ")
 		do = []string{"ip addr  # is the cable in, has it an address?", "ip link set " + name + " up"}
 	}
-	f := s.finding(NoNetwork, true, false, text, do...)
-	return &f
+	return []Finding{s.finding(NoNetwork, true, false, text, do...)}
 }
 
+// stateOf says why an interface leads to nobody.
 func stateOf(i node.InterfaceReport) string {
 	switch {
 	case !i.Up:
 		return "is down"
 	case !i.Running:
 		return "has no cable"
-	case len(globals(i)) == 0:
-		return "has no address"
-	case i.MTU < leastMTU:
-		return fmt.Sprintf("has an MTU of %d", i.MTU)
+	case i.Loopback:
+		return "is loopback"
 	}
-	return "is up"
+	return "has no address"
 }
 
 // chosen looks at the interfaces that the node was told to use.
-func (s *side) chosen() *Finding {
+func (s *side) chosen() []Finding {
 	if len(s.Only) == 0 {
 		return nil
 	}
@@ -87,48 +75,43 @@ func (s *side) chosen() *Finding {
 		}
 		state := "does not exist"
 		if n := slices.IndexFunc(s.Interfaces, func(i node.InterfaceReport) bool { return i.Name == name }); n >= 0 {
-			if state = stateOf(s.Interfaces[n]); s.Interfaces[n].Loopback {
-				state = "is loopback"
-			}
+			state = stateOf(s.Interfaces[n])
 		}
 		wrong = append(wrong, name+" "+state)
 	}
-	f := s.finding(Interface, true, false,
+	return []Finding{s.finding(Interface, true, false,
 		fmt.Sprintf("the node of %s may use no interface that leads to others: %s", s.host(), list(wrong)),
-		"start it without --interface, or with one of: "+list(there))
-	return &f
+		"start it without --interface, or with one of: "+list(there))}
 }
 
-func (s *side) loopback() *Finding {
+func (s *side) loopback() []Finding {
 	ip := ipOf(s.Listen)
 	if !ip.IsLoopback() || len(s.Refusals) > 0 || slices.ContainsFunc(s.Peers, func(p string) bool { return ipOf(p).IsLoopback() }) {
 		return nil
 	}
-	f := s.finding(Loopback, len(s.Peers) == 0, false,
+	return []Finding{s.finding(Loopback, len(s.Peers) == 0, false,
 		fmt.Sprintf("the node of %s listens at %s, where no other host reaches it, and so looks for none on the network", s.host(), s.Listen),
-		"start it without --listen, or with --listen :14142")
-	return &f
+		"start it without --listen, or with --listen :14142")}
 }
 
 // peerNames looks for named peers whose addresses are not known.
-func (s *side) peerNames() *Finding {
+func (s *side) peerNames() []Finding {
 	if s.Status.Discovery == nil {
 		return nil
 	}
 	for _, one := range s.Status.Discovery.Sources {
 		if one.Name == "peers" && one.Trouble != "" {
-			f := s.finding(PeerName, true, false,
+			return []Finding{s.finding(PeerName, true, false,
 				"a name given with --peer has no address on "+s.host()+": "+oneLine(one.Trouble),
 				"correct the name, or give the address: --peer IP:14142",
-				"getent hosts NAME  # on "+s.host()+", shows what it is known as")
-			return &f
+				"getent hosts NAME  # on "+s.host()+", shows what it is known as")}
 		}
 	}
 	return nil
 }
 
 // sources looks for ways to find others that do not work.
-func (s *side) sources() *Finding {
+func (s *side) sources() []Finding {
 	if s.Status.Discovery == nil {
 		return nil
 	}
@@ -138,9 +121,8 @@ func (s *side) sources() *Finding {
 			text = one.Ended
 		}
 		if text != "" && one.Name != "peers" {
-			f := s.finding(Source, false, false, fmt.Sprintf("others are not found by %s on %s: %s", one.Name, s.host(), oneLine(text)),
-				"see the log of the node", "iris node --peer HOST ...  # names a node in place of it")
-			return &f
+			return []Finding{s.finding(Source, false, false, fmt.Sprintf("others are not found by %s on %s: %s", one.Name, s.host(), oneLine(text)),
+				"see the log of the node", "iris node --peer HOST ...  # names a node in place of it")}
 		}
 	}
 	return nil
@@ -148,24 +130,22 @@ func (s *side) sources() *Finding {
 
 func oneLine(text string) string { return strings.ReplaceAll(text, "\n", "; ") }
 
-func (s *side) taken() *Finding {
+func (s *side) taken() []Finding {
 	if s.Taken == "" {
 		return nil
 	}
-	f := s.finding(Taken, false, false, "another program of "+s.host()+" has the UDP port of the node, so that a scan does not find it: "+s.Taken,
-		"ss -lunp  # shows whose it is", "start the node with --listen :PORT, and a free one")
-	return &f
+	return []Finding{s.finding(Taken, false, false, "another program of "+s.host()+" has the UDP port of the node, so that a scan does not find it: "+s.Taken,
+		"ss -lunp  # shows whose it is", "start the node with --listen :PORT, and a free one")}
 }
 
 const leastMTU = 1280 // of a network that IPv6 may be used on
 
 // small looks for interfaces that IPv6 has no room on.
-func (s *side) small() *Finding {
+func (s *side) small() []Finding {
 	for _, i := range s.Interfaces {
 		if !i.Loopback && i.Up && len(globals(i)) > 0 && i.MTU < leastMTU {
-			f := s.finding(MTU, false, false, fmt.Sprintf("%s of %s has an MTU of %d, which is less than any network should have", i.Name, s.host(), i.MTU),
-				fmt.Sprintf("ip link set %s mtu 1500  # or what the network has", i.Name))
-			return &f
+			return []Finding{s.finding(MTU, false, false, fmt.Sprintf("%s of %s has an MTU of %d, which is less than any network should have", i.Name, s.host(), i.MTU),
+				fmt.Sprintf("ip link set %s mtu 1500  # or what the network has", i.Name))}
 		}
 	}
 	return nil

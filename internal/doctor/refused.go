@@ -42,10 +42,12 @@ func (s *side) refused() (all []Finding) {
 }
 
 // counts reports whether a refusal tells anything: lately, about a host that is not
-// linked since.
+// linked since, or has a node that is known.
 func (s *side) counts(r *node.RefusalReport) bool {
 	host := ipOf(r.Address)
-	if !s.recent(r.At) || s.mended(host, r.At) || !s.matters(host) {
+	if !s.recent(r.At) || s.mended(host, r.At) || !s.matters(host, r.At) || slices.ContainsFunc(s.Status.Peers, func(p node.PeerStatus) bool {
+		return !p.Linked && slices.ContainsFunc(p.Address, func(a string) bool { return ipOf(a) == host })
+	}) {
 		return false
 	}
 	switch session.Code(r.Code) {
@@ -74,7 +76,7 @@ func (s *side) refusal(cause string, r *node.RefusalReport, count int) Finding {
 			fmt.Sprintf("iris doctor  # on %s: compare both the name and the key with the above, and start one node with those of the other", who),
 			compare)
 	case Name:
-		return s.finding(Name, true, true, fmt.Sprintf("%s; it is network %q on %s", text, s.Status.Network, s.host()), fmt.Sprintf("start the node on %s with --net %q", who, s.Status.Network))
+		return s.finding(Name, true, true, fmt.Sprintf("%s; it is network %q on %s", text, s.Status.Network, s.host()), "start the node on "+who+" with that --net")
 	case Clock:
 		return s.finding(Clock, true, false, text, "date -u  # on both hosts: set the clock that is wrong", "timedatectl set-ntp true  # keeps it right")
 	case Version:
@@ -97,15 +99,15 @@ func sizes(host netip.Addr) []string {
 }
 
 // limits finds that somebody was refused for want of room.
-func (s *side) limits() *Finding {
+func (s *side) limits() []Finding {
 	i := slices.IndexFunc(s.Refusals, func(r node.RefusalReport) bool {
-		return causes[session.Code(r.Code)] == Full && s.recent(r.At) && !s.mended(ipOf(r.Address), r.At)
+		full := r.Code == string(session.AcceptFiles) || causes[session.Code(r.Code)] == Full && s.isAlone() // in large networks it is no wonder
+		return full && s.recent(r.At) && !s.mended(ipOf(r.Address), r.At)
 	})
 	if i < 0 {
 		return nil
 	}
 	r := s.Refusals[i]
-	f := s.finding(Full, true, r.Code == string(session.WelcomeFull), fmt.Sprintf("%s (%s) at %s, %s", session.Code(r.Code).Meaning(), r.Code, s.host(), ago(s.Report, r.At)),
-		"ulimit -n 65536  # before the node starts, or LimitNOFILE= of its service: "+session.Code(r.Code).Hint())
-	return &f
+	return []Finding{s.finding(Full, true, r.Code == string(session.WelcomeFull), fmt.Sprintf("%s (%s) at %s, %s", session.Code(r.Code).Meaning(), r.Code, s.host(), ago(s.Report, r.At)),
+		"ulimit -n 65536  # before the node starts, or LimitNOFILE= of its service: "+session.Code(r.Code).Hint())}
 }

@@ -62,10 +62,10 @@ func (s *side) mended(host netip.Addr, at time.Time) bool {
 	})
 }
 
-// matters reports whether what happened at an address is about the other node, or
-// whether no other was given.
-func (s *side) matters(host netip.Addr) bool {
-	return s.other == nil || slices.Contains(hostsOf(s.other), host)
+// matters reports whether what happened at an address is about the other node, since
+// that was started, or whether no other was given.
+func (s *side) matters(host netip.Addr, at time.Time) bool {
+	return s.other == nil || slices.Contains(hostsOf(s.other), host) && at.After(s.other.Status.Started)
 }
 
 // heard returns the latest packet from a host, or that told the address; nil: none.
@@ -134,12 +134,13 @@ func portOf(address string) uint16 {
 	return ap.Port()
 }
 
-// shared returns the subnets that both hosts are in.
+// shared returns the subnets that both hosts are in. One in which they have the same
+// address is inside of each, as of containers.
 func shared(a, b *node.Report) (all []netip.Prefix) {
 	for _, i := range a.Interfaces {
 		for _, p := range globals(i) {
 			if i.Up && slices.ContainsFunc(b.Interfaces, func(o node.InterfaceReport) bool {
-				return o.Up && slices.ContainsFunc(globals(o), func(q netip.Prefix) bool { return p.Masked() == q.Masked() })
+				return o.Up && slices.ContainsFunc(globals(o), func(q netip.Prefix) bool { return p.Masked() == q.Masked() && p.Addr() != q.Addr() })
 			}) {
 				all = append(all, p.Masked())
 			}

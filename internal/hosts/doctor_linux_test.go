@@ -159,6 +159,7 @@ func (b *broken) start(t *testing.T, key, otherKey string) {
 // The doctor names the right cause first, from the report of one host and from those of
 // both, and finds nothing where nothing is wrong. All set-ups run side by side.
 func TestDoctorNamesTheCause(t *testing.T) {
+	t.Parallel()
 	newLAN(t, 0) // or skip
 	thePlace.need(t)
 	key, otherKey := newKey(t), newKey(t)
