@@ -27,7 +27,7 @@ func report(i int) *node.Report {
 		},
 		Keys:     []string{"SHA256:key"},
 		Listen:   "[::]:14142",
-		Discover: []string{node.Multicast, node.Scan, node.Cache},
+		Discover: []string{node.Auto},
 		Interfaces: []node.InterfaceReport{
 			{Name: "lo", Up: true, Running: true, Loopback: true, MTU: 65536, Addresses: []string{"127.0.0.1/8", "::1/128"}},
 			{Name: "eth0", Up: true, Running: true, Multicast: true, MTU: 1500, Addresses: []string{ip + "/24", "fe80::1/64"}},

@@ -190,10 +190,14 @@ func (s *side) addresses() (all []netip.Addr) {
 	return all
 }
 
+func multicasts(r *node.Report) bool {
+	return slices.Contains(r.Discover, node.Multicast) || slices.Contains(r.Discover, node.Auto)
+}
+
 // unheard finds multicast that does not pass: others were heard, and never by it.
 func (s *side) unheard() []Finding {
 	d := s.Status.Discovery
-	if d == nil || !slices.Contains(s.Discover, node.Multicast) || d.Sent["beacons"] == 0 || s.ToGroup > 0 || s.At.Sub(s.Status.Started) < settled {
+	if d == nil || !multicasts(s.Report) || d.Sent["beacons"] == 0 || s.ToGroup > 0 || s.At.Sub(s.Status.Started) < settled {
 		return nil
 	}
 	heard := d.Heard["beacons"] + d.Heard["probes"] + d.Heard["answers"]

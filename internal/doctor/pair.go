@@ -57,7 +57,7 @@ func (s *side) apart(t *side) (all []Finding) {
 		return nil
 	case len(common) == 0:
 		return []Finding{s.finding(Subnets, true, false, "the hosts have no subnet in common: multicast and scans stay within one", peer)}
-	case slices.Contains(s.Discover, node.Multicast) && slices.Contains(t.Discover, node.Multicast):
+	case multicasts(s.Report) && multicasts(t.Report):
 		var on []string
 		for _, p := range common {
 			on = append(on, p.String())
