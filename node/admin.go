@@ -12,6 +12,7 @@ func (n *Node) answers() http.Handler {
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { answer(w, n.Status) })
 	mux.HandleFunc("GET /report", func(w http.ResponseWriter, _ *http.Request) { answer(w, n.Report) })
 	mux.HandleFunc("GET /tunnels", func(w http.ResponseWriter, _ *http.Request) { answer(w, n.Tunnels) })
+	mux.Handle("GET /metrics", n.metrics())
 	return mux
 }
 

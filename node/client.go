@@ -249,7 +249,7 @@ func (n *Node) closeClients() {
 	n.clients = nil
 	n.mu.Unlock()
 	for c := range clients {
-		c.stop(&ending{err: ErrClosed, reason: Terminating, final: n.network == nil})
+		c.stop(&ending{err: ErrClosed, count: &n.relay.Ends.Drained, reason: Terminating, final: n.network == nil})
 	}
 	for c := range clients {
 		<-c.done
@@ -466,7 +466,8 @@ func (c *Client) leave(b *queue.Batch) {
 	c.reader.Unlock()
 	b.Flush()
 	if len(b.Crowds) > 0 {
-		relay.WaitOut(b, func() bool { return c.Err() != nil })
+		took := relay.WaitOut(b, func() bool { return c.Err() != nil })
+		c.node.plane.Drops.Paused.Add(int64(took))
 	}
 	batches.Put(b)
 }

@@ -275,9 +275,8 @@ func (w *network) lowest(subnet netip.Prefix) bool {
 }
 
 // status returns what was counted; nil: nothing is looked for.
-func (s *search) status() *DiscoveryStatus {
-	f := s.finder.Stats()
-	if len(f.Sources) == 0 {
+func (s *search) status(r *reading) *DiscoveryStatus {
+	if len(r.finder.Sources) == 0 {
 		return nil
 	}
 	d := &DiscoveryStatus{
@@ -286,15 +285,9 @@ func (s *search) status() *DiscoveryStatus {
 		Sent:       map[string]uint64{},
 		Heard:      map[string]uint64{},
 		Refused:    map[string]uint64{},
-		Dials: map[string]uint64{
-			"addresses nobody dials on another's word": f.Refused,
-			"begun":                      f.Dialled,
-			"linked":                     f.Linked,
-			"nodes or addresses in hand": uint64(f.Waiting),
-			"not taken in: too many":     f.Dropped,
-		},
+		Dials:      map[string]uint64{"nodes or addresses in hand": uint64(r.finder.Waiting)},
 	}
-	for _, one := range f.Sources {
+	for _, one := range r.finder.Sources {
 		status := SourceStatus{Name: one.Name, Found: one.Found, Failed: one.Failed}
 		if one.Ended != nil {
 			status.Ended = one.Ended.Error()
@@ -304,18 +297,16 @@ func (s *search) status() *DiscoveryStatus {
 		}
 		d.Sources = append(d.Sources, status)
 	}
+	r.fill(d.Dials, dialsFound)
 	if s.lan == nil {
 		return d
 	}
-	l := s.lan.Stats()
-	d.Interfaces, d.Interval, d.Scanning = l.Interfaces, l.Interval.Seconds(), l.Scanning
-	for k, name := range map[discovery.Kind]string{discovery.Beacon: "beacons", discovery.Probe: "probes", discovery.Answer: "answers"} {
-		d.Sent[name], d.Heard[name] = l.Sent[k], l.Heard[k]
-	}
-	d.Sent["failed"] = l.Failed
-	for code, n := range l.Refused {
+	d.Interfaces, d.Interval, d.Scanning = r.lan.Interfaces, r.lan.Interval.Seconds(), r.lan.Scanning
+	r.fill(d.Sent, packetsSent)
+	r.fill(d.Heard, packetsHeard)
+	r.fill(d.Refused, packetsLeft)
+	for code, n := range r.lan.Refused {
 		d.Refused[string(code)] = n
 	}
-	d.Refused["left to the system: too many at once"] = l.Paused
 	return d
 }

@@ -197,7 +197,7 @@ func TestNetworkClosedNodeLosesNothing(t *testing.T) {
 	if l.failed.Load() > 0 {
 		t.Errorf("%d of %d requests failed: %q", l.failed.Load(), l.done.Load(), l.errs)
 	}
-	t.Logf("%d requests, %d by the closed node; tried again: %d", l.done.Load(), served.Load(), nodes[1].plane.Drops.Retried.Load())
+	t.Logf("%d requests, %d by the closed node; tried again: %d", l.done.Load(), served.Load(), nodes[1].plane.Retries.Total())
 }
 
 // TestNetworkKilledNodeLosesWhatItHad breaks a node with a member off under load.

@@ -98,8 +98,8 @@ func lossless(t *testing.T, nodes ...*Node) {
 	for i, n := range nodes {
 		d := &n.plane.Drops
 		for what, v := range map[string]uint64{
-			"gaps": d.Gaps.Load(), "overrun": d.Overrun.Load(), "held back": d.HeldBack.Load(), "waited": d.Waited.Load(),
-			"late replies": d.LateReplies.Load(), "lost": d.Lost.Load(),
+			"gaps": d.Gaps(), "overrun": d.Overrun.Load(), "held back": d.HeldBack.Load(), "waited": d.Waited.Load(),
+			"late replies": d.LateReplies.Load(), "lost": d.Lost.Load() + d.NodeDead.Load(),
 		} {
 			if v > 0 {
 				t.Errorf("node %d: %s: %d", i, what, v)

@@ -49,6 +49,7 @@ type Node struct {
 	closing  sync.Once
 	up       atomic.Bool
 	refusals atomic.Uint64 // strangers at the Unix socket
+	names    atomic.Uint64 // subscriptions refused: too many of one program
 
 	mu      sync.Mutex
 	clients map[*Client]struct{} // nil: closed
@@ -326,7 +327,9 @@ func (c registry) Subscribe(conn *messaging.Conn, topic []byte) (fresh bool, err
 			err = queue.ErrMemory
 			return
 		}
-		fresh, err = n.loop.Core.Subscribe(now, conn.ID, name, &n.loop.Out)
+		if fresh, err = n.loop.Core.Subscribe(now, conn.ID, name, &n.loop.Out); err == core.ErrNames {
+			n.names.Add(1)
+		}
 	}) {
 		return false, ErrClosed
 	}

@@ -2,17 +2,14 @@ package node
 
 import (
 	"cmp"
-	"maps"
 	"os"
 	"runtime"
 	"slices"
 	"time"
 
-	"github.com/project-iris/iris/internal/directory"
 	"github.com/project-iris/iris/internal/link"
 	"github.com/project-iris/iris/internal/messaging"
 	"github.com/project-iris/iris/internal/overlay"
-	"github.com/project-iris/iris/internal/queue"
 	"github.com/project-iris/iris/internal/ring"
 	"github.com/project-iris/iris/internal/wire"
 )
@@ -146,147 +143,58 @@ type SentStatus struct {
 
 // Status returns the state of a running node.
 func (n *Node) Status() (*Status, error) {
-	var clusters, topics []messaging.Name
-	var totals messaging.Totals
+	r, err := n.read()
+	if err != nil {
+		return nil, err
+	}
 	s := &Status{
-		Version: n.config.Version,
-		PID:     os.Getpid(),
-		Network: n.config.Network,
-		Dev:     n.config.Dev,
-		State:   wire.Solo.String(),
-		Started: n.started,
-		Relay:   n.addrs,
-		Address: []string{},
-		Peers:   []PeerStatus{},
-		Links:   []LinkStatus{},
+		Version:    n.config.Version,
+		PID:        os.Getpid(),
+		Network:    n.config.Network,
+		Dev:        n.config.Dev,
+		State:      r.state.String(),
+		Started:    n.started,
+		Relay:      n.addrs,
+		Address:    []string{},
+		Programs:   r.programs,
+		Tunnels:    int(n.tunnels.Open.Load()),
+		Clusters:   names(r.clusters),
+		Topics:     names(r.topics),
+		Peers:      []PeerStatus{},
+		Links:      []LinkStatus{},
+		Memory:     MemoryStatus{n.plane.Budget.Used(), n.plane.Budget.Limit()},
+		Goroutines: runtime.NumGoroutine(),
+		Sent:       SentStatus(r.totals),
+		Keys:       []uint64{},
 	}
-	var known []overlay.Known
-	var dir directory.Stats
-	var lost, forged uint64
-	if !n.do(func(time.Time, *queue.Batch) {
-		clusters, topics, totals = n.plane.Report()
-		s.Programs = n.loop.Core.Len()
-		s.State = n.loop.Core.State().String()
-		known, dir = n.loop.Core.Nodes(), n.loop.Core.Directory()
-		lost, forged = n.loop.Core.Lost, n.loop.Core.Forged
-	}) {
-		return nil, ErrClosed
-	}
-	s.Clusters, s.Topics = names(clusters), names(topics)
-	s.Sent = SentStatus(totals)
-	s.Tunnels = int(n.tunnels.Open.Load())
-	s.Memory = MemoryStatus{n.plane.Budget.Used(), n.plane.Budget.Limit()}
-	s.Goroutines = runtime.NumGoroutine()
-	s.count(n)
 	if n.network != nil {
-		s.countNetwork(n.network, &dir, lost, forged)
-		s.list(n.network, known)
-		s.Discovery = n.network.search.status()
+		s.list(n.network, r.known)
+		s.Discovery = n.network.search.status(r)
 	}
+	s.count(r)
 	return s, nil
 }
 
-// count fills in what is counted of programs and messages.
-func (s *Status) count(n *Node) {
-	e := &n.relay.Ends
-	s.Ended = map[string]uint64{
-		"orderly":          e.Orderly.Load(),
-		"lost":             e.Lost.Load(),
-		"violation":        e.Violations.Load(),
-		"slow":             e.Slow.Load(),
-		"limit":            e.Limits.Load(),
-		"handshake failed": e.Handshakes.Load(),
-		"relay full":       e.Full.Load(),
-		"foreign user":     n.refusals.Load(),
+// count fills in what is counted.
+func (s *Status) count(r *reading) {
+	all := func(in ...list) map[string]uint64 {
+		m := map[string]uint64{}
+		r.fill(m, in...)
+		return m
 	}
-	d := &n.plane.Drops
-	s.Retried = d.Retried.Load()
-	s.Dropped = map[string]uint64{
-		"calls refused: too many pending": d.Pending.Load(),
-		"parked bodies let go":            d.Parked.Load(),
-		"late replies":                    d.LateReplies.Load(),
-		"expired before they were served": d.Expired.Load(),
-		"requests lost with their member": d.Lost.Load(),
-		"requests not begun at the end":   d.Unstarted.Load(),
-		"tunnels refused: memory":         d.Tunnels.Load(),
-		"tunnels broken":                  n.tunnels.Broken.Load(),
+	s.Retried = r.n.plane.Retries.Total()
+	s.Ended = all(ended)
+	s.Dropped, s.Mended, s.LinksEnded, s.TunnelsEnded, s.Refused = all(dropped), all(), all(), all(), all()
+	if r.n.network == nil {
+		return
 	}
-	s.Mended = map[string]uint64{}
-	s.LinksEnded, s.TunnelsEnded, s.Refused = map[string]uint64{}, map[string]uint64{}, map[string]uint64{}
-	s.Keys = []uint64{}
-}
-
-// countNetwork fills in what is counted of other nodes.
-func (s *Status) countNetwork(w *network, dir *directory.Stats, lost, forged uint64) {
-	d, hops, links, tunnels := &w.n.plane.Drops, &w.n.plane.Hops, &w.links.Stats, &w.splice.Stats
-	maps.Copy(s.Dropped, map[string]uint64{
-		"messages declared lost to subscribers here":         d.Gaps.Load(),
-		"messages missed: too much was held back for them":   d.HeldBack.Load(),
-		"messages missed: they did not come when asked for":  d.Waited.Load(),
-		"messages missed: their node is gone":                d.PublisherGone.Load(),
-		"messages missed by other nodes: they were not kept": d.Overrun.Load(),
-		"streams refused: too many":                          d.Streams.Load(),
-		"messages refused: too many names in use":            d.Names.Load(),
-		"nodes that are gone forgotten early: too many":      d.Forgotten.Load(),
-		"names left forgotten early: too many":               dir.Forgotten,
-		"hints of other nodes let go: too many at once":      d.Hints.Load(),
-		"long messages given up: their sender did":           links.Aborted.Load(),
-		"long messages given up: the rest did not come":      links.Stalled.Load(),
-		"long messages given up: memory":                     links.NoMemory.Load(),
-		"frames that broke the protocol":                     links.Bad.Load(),
-		"frames of a kind this version does not know":        links.Skipped.Load(),
-		"messages handed on to routers: no room":             links.Overflow.Load(),
-		"messages handed on that are not of who they say":    hops.Forged.Load(),
-		"control messages that name this node as their own":  forged,
-		"requests whose time was up before they left":        links.Expired.Load(),
-		"tunnels to other nodes refused: too many":           tunnels.Full.Load(),
-		"tunnels to other nodes not opened in time":          tunnels.Expired.Load(),
-		"nodes not told of changes: too many watch the name": dir.WatchersDropped,
-		"directory: too many names, or nodes of one":         dir.Full,
-	})
-	s.Mended = map[string]uint64{
-		"attempts refused by other nodes: busy":         d.RefusedBusy.Load(),
-		"attempts refused by other nodes: member gone":  d.RefusedGone.Load(),
-		"attempts refused by other nodes: draining":     d.RefusedDraining.Load(),
-		"attempts turned down by busy nodes":            d.TurnedDown.Load(),
-		"attempts refused by this node":                 d.Refused.Load(),
-		"attempts taken back: never written":            d.Unwritten.Load(),
-		"attempts that came again":                      d.Repeated.Load(),
-		"attempts too old to tell":                      d.BelowWindow.Load(),
-		"messages for names without members any more":   d.Unwanted.Load(),
-		"messages that came again":                      d.Doubled.Load(),
-		"messages asked for again":                      d.Nacks.Load(),
-		"messages sent again: askings answered":         d.Replayed.Load(),
-		"messages that others handed on for this node":  hops.Sent.Load(),
-		"messages for this node handed on by others":    hops.Arrived.Load(),
-		"messages handed on for others":                 hops.Forwarded.Load(),
-		"messages of others given back to them: no way": hops.Undelivered.Load(),
-		"messages that no router could hand on":         hops.Returned.Load(),
-		"control messages: no way to their node yet":    lost,
-		"links with new keys":                           links.Renewed.Load(),
-		"tunnels: dials failed":                         tunnels.Dial.Load(),
-		"tunnels: dials back failed":                    tunnels.DialBack.Load(),
-		"tunnels: connections not taken":                tunnels.Refused.Load(),
-		"directory: asked the wrong node":               dir.Redirects,
-		"directory: sent on too often":                  dir.RedirectLimits,
-		"directory: a new root did not know all yet":    dir.Incomplete,
-		"directory: told of a node without members":     dir.Unwanted,
-		"directory: not what a node says it announced":  dir.Mismatches,
-	}
-	for r := range link.Reasons {
-		s.LinksEnded[r.String()] = links.Closed[r].Load()
-	}
-	s.TunnelsEnded = map[string]uint64{
-		"orderly":   tunnels.Orderly.Load(),
-		"lost":      tunnels.Lost.Load(),
-		"violation": tunnels.Broken.Load(),
-		"key limit": tunnels.Limit.Load(),
-	}
-	for code, n := range w.refused.Counts() {
+	s.Dropped, s.Mended = all(dropped, droppedAbroad), all(mended)
+	s.LinksEnded, s.TunnelsEnded = all(linksEnded), all(tunnelsEnded)
+	for code, n := range r.refused {
 		s.Refused[string(code)] = n
 	}
-	for i := range 1 + len(w.n.config.Accept) {
-		s.Keys = append(s.Keys, links.Anchors[i].Load())
+	for _, a := range r.anchors() {
+		s.Keys = append(s.Keys, a.count)
 	}
 }
 

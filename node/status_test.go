@@ -2,25 +2,22 @@ package node
 
 import (
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 	"sync/atomic"
 	"testing"
-
-	"github.com/project-iris/iris/internal/directory"
 )
 
-// TestStatusShowsEveryCounter counts something else with each counter there is, and looks
-// for all of it.
-func TestStatusShowsEveryCounter(t *testing.T) {
+// TestEveryCounterIsShown counts something else with each counter there is, and looks
+// for all of it in what status and metrics are made of.
+func TestEveryCounterIsShown(t *testing.T) {
 	n := startNetwork(t, 1)[0]
+	r := n.glance()
 	next := uint64(1 << 40)
-	lost, forged := next+1, next+2
+	r.lost, r.forged = next+1, next+2
 	next += 2
-	counted := map[uint64]string{lost: "Lost", forged: "Forged"}
-	var dir directory.Stats
-	for _, stats := range []any{&dir, &n.plane.Drops, &n.network.links.Stats, &n.network.splice.Stats, &n.relay.Ends} {
+	counted := map[uint64]string{r.lost: "Lost", r.forged: "Forged"}
+	for _, stats := range []any{&r.directory, &n.plane.Drops, &n.plane.Retries, &n.plane.Hops, r.linkStats, r.tunnelStats, &n.relay.Ends} {
 		v := reflect.ValueOf(stats).Elem()
 		for i := range v.NumField() {
 			f := v.Field(i)
@@ -31,17 +28,16 @@ func TestStatusShowsEveryCounter(t *testing.T) {
 			case *atomic.Uint64:
 				c.Store(next)
 			default:
-				continue // a table of counters
+				continue // a table of counters, or no count
 			}
 			counted[next] = fmt.Sprintf("%T.%s", stats, v.Type().Field(i).Name)
 		}
 	}
-	var s Status
-	s.count(n)
-	s.countNetwork(n.network, &dir, lost, forged)
-	shown := []uint64{s.Retried}
-	for _, of := range []map[string]uint64{s.Ended, s.Dropped, s.Mended, s.LinksEnded, s.TunnelsEnded, s.Refused} {
-		shown = slices.AppendSeq(shown, maps.Values(of))
+	var shown []uint64
+	for _, f := range r.counters() {
+		for _, c := range f.of {
+			shown = append(shown, c.count)
+		}
 	}
 	for c, name := range counted {
 		if !slices.Contains(shown, c) {

@@ -23,7 +23,11 @@ func (p *Peer) requested(now time.Time, b *queue.Batch, f *wire.Frame, k kind) e
 	plane := p.plane
 	p.seen.Lock()
 	v := p.seen.mark(h.Number)
+	evicted := p.seen.takeEvicted()
 	p.seen.Unlock()
+	if evicted > 0 {
+		plane.Drops.Evicted.Add(evicted)
+	}
 	switch v {
 	case marked:
 		plane.Drops.Repeated.Add(1)
@@ -150,7 +154,9 @@ func (p *Peer) Dropped(now time.Time, b *queue.Batch, f *wire.Frame) {
 		}
 	case wire.TypeReply:
 		p.plane.Drops.LateReplies.Add(1)
-	} // a message of a stream is missed, and asked for again
+	case wire.TypePublish: // it is missed, and asked for again
+		p.plane.Drops.Aborted.Add(1)
+	}
 }
 
 // A Build is a tunnel build of a program of this node that another node's member

@@ -57,6 +57,7 @@ type call struct {
 	gen   uint32
 	kind  kind
 	id    uint64 // the program's own
+	at    int64  // when it was taken in
 	term
 	attempt attempt
 
@@ -121,7 +122,7 @@ func (s *calls) add(c *Conn, now time.Time, k kind, id, timeout uint64) (ticket,
 	} else {
 		s.free = a.next
 	}
-	a.kind, a.id, a.term = k, id, term{timeout, due}
+	a.kind, a.id, a.at, a.term = k, id, c.plane.nanos(now), term{timeout, due}
 	s.wheel.Add(&a.entry, due)
 	if s.armed == 0 || due < s.armed {
 		s.arm(c, due)
@@ -182,14 +183,17 @@ func (s *calls) expire(c *Conn, b *queue.Batch, tick int64, ends []end) int {
 		}
 		a := e.Owner.(*call)
 		ends[n] = a.end()
-		out := TimedOut
+		out, count := TimedOut, &c.plane.Drops.TimedOut
 		switch {
 		case a.busy && a.waits:
-			out = Busy
+			out, count = Busy, &c.plane.Drops.Busy
 		case a.waits:
-			out = Unreached
+			out, count = Unreached, &c.plane.Drops.Unreached
 		}
 		k, id := a.kind, a.id
+		if k == request {
+			count.Add(1)
+		}
 		s.release(c, a)
 		c.end(b, k, id, out, nil)
 	}
@@ -231,18 +235,19 @@ func (t ticket) locked(f func(s *calls, a *call)) bool {
 	return true
 }
 
-// answer ends the call with an outcome for the program, if it still waits.
-func (t ticket) answer(b *queue.Batch, out Outcome, body []byte) bool {
+// answer ends the call with an outcome for the program, if it still waits, and returns
+// when it was taken in.
+func (t ticket) answer(b *queue.Batch, out Outcome, body []byte) (at int64, ok bool) {
 	s := &t.conn.calls
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t.call.gen != t.gen {
-		return false
+		return 0, false
 	}
-	id := t.call.id
+	id, at := t.call.id, t.call.at
 	s.release(t.conn, t.call)
 	t.conn.end(b, t.kind, id, out, body)
-	return true
+	return at, true
 }
 
 // take ends the call without a word, if it still waits: the caller answers it.

@@ -21,7 +21,7 @@ func TestRequestsNotBegunMoveToAnotherMember(t *testing.T) {
 	w.expect(b,
 		handed(0, "body 2", 1002), handed(1, "body 3", 1003), handed(2, "body 4", 1004), handed(3, "body 5", 1005),
 		offered(0))
-	if n := w.plane.Drops.Retried.Load(); n != 5 {
+	if n := w.plane.Retries.Total(); n != 5 {
 		t.Errorf("%d retries were counted, want 5", n)
 	}
 	for i := range uint64(4) {

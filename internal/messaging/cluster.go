@@ -24,6 +24,7 @@ type cluster struct {
 	used    atomic.Bool // somebody asked for a member since the loop looked last
 	watched atomic.Bool // the loop keeps nodes up to date
 	mixed   atomic.Bool // there are members here and elsewhere
+	latency atomic.Pointer[Latency]
 	refused atomic.Bool // a request was hopeless: parked ones are tried again when one of those in hand is done
 
 	mu      sync.Mutex

@@ -155,7 +155,9 @@ func (c *Conn) Reply(now time.Time, b *queue.Batch, id uint64, fault bool, body 
 	if fault {
 		out = Faulted
 	}
-	if !g.answer(b, out, body) {
+	if at, ok := g.answer(b, out, body); ok {
+		c.plane.answered(now, c.home, at)
+	} else {
 		c.plane.Drops.LateReplies.Add(1)
 	}
 }
@@ -210,6 +212,7 @@ func (c *Conn) Broadcast(now time.Time, b *queue.Batch, cluster, body []byte) {
 			return
 		}
 	}
+	p.Drops.SealedClusters.Add(1)
 }
 
 // Publish hands event to every subscriber of topic, once.
@@ -230,6 +233,7 @@ func (c *Conn) Publish(now time.Time, b *queue.Batch, topic, event []byte) {
 			return
 		}
 	}
+	p.Drops.SealedTopics.Add(1)
 }
 
 // spread publishes, and tells the loop when it must know. It reports false when
@@ -248,7 +252,7 @@ func (c *Conn) Expire(now time.Time, b *queue.Batch) {
 	tick := c.plane.Timers.Tick(now)
 	for {
 		n := c.calls.expire(c, b, tick, ends[:])
-		c.plane.settle(now, b, ends[:n])
+		c.plane.Drops.Silent.Add(c.plane.settle(now, b, ends[:n]))
 		if n < len(ends) {
 			return
 		}
@@ -283,7 +287,7 @@ func (c *Conn) Close(now time.Time, b *queue.Batch) {
 		case g.origin != nil:
 			g.origin.answer(b, g.number, wire.ReplyLost, c.home.says(c.plane), nil)
 		default:
-			c.plane.lost(b, g)
+			c.plane.lost(b, g, &c.plane.Drops.Lost)
 		}
 	}
 }

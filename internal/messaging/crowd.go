@@ -20,5 +20,9 @@ func (p *Peer) Crowded(now time.Time) bool {
 		return false
 	}
 	moved := l.Moved(wire.Publications) + l.Moved(wire.Bulk)
-	return !p.pace.Stands(now, moved, paceLeast)
+	stands := p.pace.Stands(now, moved, paceLeast)
+	if p.stands.Swap(stands) != stands && stands {
+		p.plane.Drops.Standing.Add(1)
+	}
+	return !stands
 }

@@ -42,7 +42,7 @@ func TestGapIsToldInItsPlace(t *testing.T) {
 			t.Fatalf("%d deliveries: %.200v", len(got), got)
 		}
 		lost := got[1].id
-		if lost == 0 || lost != b.plane.Drops.Gaps.Load() || uint64(len(got))+lost != 1+many+2 {
+		if lost == 0 || lost != b.plane.Drops.Gaps() || uint64(len(got))+lost != 1+many+2 {
 			t.Errorf("%d of %d are told as lost, %d are delivered", lost, many, len(got)-1)
 		}
 		first, next := got[0], fmt.Sprint(lost)
@@ -68,7 +68,7 @@ func TestGapOfUnknownLengthIsTold(t *testing.T) {
 	}
 	net.pass(2*holdTime + 2*streamSweep)
 	b.expect(m, delivery{what: "gap", body: "news", id: 0}, event("news", ""), delivery{what: "gap", body: "news", id: 2}, event("news", ""))
-	if n := b.plane.Drops.Gaps.Load(); n != 3 {
+	if n := b.plane.Drops.Gaps(); n != 3 {
 		t.Errorf("%d lost are counted, want 3", n)
 	}
 }

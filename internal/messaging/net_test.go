@@ -693,7 +693,7 @@ func TestStreamsAreCompleteAndInOrder(t *testing.T) {
 					t.Fatalf("kind %d, seed %d: a member got %v, want 0 to %d", kind, seed, got[p], sent-1)
 				}
 			}
-			if n := net.nodes[1].plane.Drops.Gaps.Load(); n > 0 {
+			if n := net.nodes[1].plane.Drops.Gaps(); n > 0 {
 				t.Fatalf("seed %d: %d messages were declared lost", seed, n)
 			}
 		}

@@ -89,6 +89,14 @@ func (w *windows) mark(number uint64) verdict {
 	return w[long].mark(n)
 }
 
+// takeEvicted returns how many numbers have become too old since it was last called
+// without having been marked.
+func (w *windows) takeEvicted() (n uint64) {
+	n = w[0].evicted + w[1].evicted
+	w[0].evicted, w[1].evicted = 0, 0
+	return n
+}
+
 func (w *windows) shrink() {
 	w[0].shrink()
 	w[1].shrink()

@@ -85,6 +85,7 @@ type Peer struct {
 
 	streams streams
 	pace    queue.Pace
+	stands  atomic.Bool // it was full and did not move when that was last looked at
 }
 
 var errNoLink = errors.New("no link to the node")
@@ -266,7 +267,7 @@ func (p *Peer) replied(now time.Time, b *queue.Batch, f *wire.Frame) error {
 	p.last.Store(p.plane.nanos(now))
 	if h.Status == wire.ReplyLost {
 		g.cluster.failed(now, p)
-		p.plane.lost(b, g)
+		p.plane.lost(b, g, &p.plane.Drops.Lost)
 		return nil
 	}
 	g.cluster.signal(now, p, h.Load)
@@ -274,16 +275,20 @@ func (p *Peer) replied(now time.Time, b *queue.Batch, f *wire.Frame) error {
 	if h.Status == wire.ReplyFault {
 		out = Faulted
 	}
-	if g.kind == build || !g.answer(b, out, body) {
-		p.plane.Drops.LateReplies.Add(1)
+	if g.kind == request {
+		if at, ok := g.answer(b, out, body); ok {
+			p.plane.answered(now, g.cluster, at)
+			return nil
+		}
 	}
+	p.plane.Drops.LateReplies.Add(1)
 	return nil
 }
 
 // lost ends an attempt of which nobody can say any more whether it ran: the call
 // is never tried again.
-func (p *Plane) lost(b *queue.Batch, g grant) {
-	p.Drops.Lost.Add(1)
+func (p *Plane) lost(b *queue.Batch, g grant, why *atomic.Uint64) {
+	why.Add(1)
 	if g.conn.Early {
 		g.answer(b, Lost, nil)
 	} // else its deadline tells
@@ -300,16 +305,20 @@ func (p *Peer) refused(now time.Time, b *queue.Batch, f *wire.Frame) error {
 		return nil
 	}
 	g.cluster.signal(now, p, m.Load)
+	var why *atomic.Uint64
 	switch m.Reason {
 	case wire.Gone:
 		p.plane.Drops.RefusedGone.Add(1)
+		why = &p.plane.Retries.Gone
 		g.cluster.leaveNode(p)
 		p.plane.post(note{left: p, key: g.cluster.everyone.key})
 	case wire.Draining:
 		p.plane.Drops.RefusedDraining.Add(1)
+		why = &p.plane.Retries.Draining
 		g.cluster.leaveNode(p)
 	case wire.Waits:
 		p.plane.Drops.TurnedDown.Add(1)
+		why = &p.plane.Retries.TurnedDown
 		if g.turned >= mostTurned {
 			break // it was not asked whether it would
 		}
@@ -317,18 +326,23 @@ func (p *Peer) refused(now time.Time, b *queue.Batch, f *wire.Frame) error {
 		if g.turned++; g.turned == mostTurned {
 			not = choice{} // what it said is the best there is, perhaps
 		}
-		p.plane.retry(now, b, g, not, true)
+		p.plane.retry(now, b, g, not, true, why)
 		return nil
 	default:
 		p.plane.Drops.RefusedBusy.Add(1)
+		why = &p.plane.Retries.Busy
 	}
-	p.plane.retry(now, b, g, choice{peer: p}, g.cluster.mayRetry())
+	soon := g.cluster.mayRetry()
+	if !soon {
+		why = &p.plane.Retries.Budget
+	}
+	p.plane.retry(now, b, g, choice{peer: p}, soon, why)
 	return nil
 }
 
 // retry makes another attempt at a call that its last one did not start: at once,
 // or when it has waited for its turn.
-func (p *Plane) retry(now time.Time, b *queue.Batch, g grant, not choice, soon bool) {
+func (p *Plane) retry(now time.Time, b *queue.Batch, g grant, not choice, soon bool, why *atomic.Uint64) {
 	t, name, body, given, ok := g.retry()
 	if !ok {
 		return
@@ -336,7 +350,7 @@ func (p *Plane) retry(now time.Time, b *queue.Batch, g grant, not choice, soon b
 	if body == nil {
 		return // its body was let go: its deadline tells
 	}
-	p.Drops.Retried.Add(1)
+	why.Add(1)
 	if !soon || !p.place(now, b, t, []byte(name), body, given, not, true) {
 		p.park(t, []byte(name), body, true)
 	}
@@ -452,7 +466,7 @@ func (p *Plane) LinkDown(now time.Time, b *queue.Batch, id ring.ID, l Link) {
 		if !o.left && l.Unwritten(o.lane(), o.pos) {
 			if g, ok := peer.take(o.id); ok {
 				p.Drops.Unwritten.Add(1)
-				p.retry(now, b, g, choice{peer: peer}, true)
+				p.retry(now, b, g, choice{peer: peer}, true, &p.Retries.Unwritten)
 			}
 		}
 	}
@@ -501,7 +515,7 @@ func (p *Plane) bury(now time.Time, b *queue.Batch, peer *Peer) {
 	peer.mu.Unlock()
 	for _, o := range open {
 		o.cluster.failed(now, peer)
-		p.lost(b, o.grant)
+		p.lost(b, o.grant, &p.Drops.NodeDead)
 	}
 	p.dropServed(func(g *grant) bool { return g.origin == peer })
 }

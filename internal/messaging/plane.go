@@ -17,10 +17,11 @@ import (
 
 // A Plane is the data plane of one node.
 type Plane struct {
-	Timers *wheel.Timers
-	Budget *queue.Budget
-	Drops  Drops
-	Hops   Hops
+	Timers  *wheel.Timers
+	Budget  *queue.Budget
+	Drops   Drops
+	Retries Retries
+	Hops    Hops
 
 	// Self is this node, once there are others. Set before anything else happens.
 	Self ring.ID
@@ -50,6 +51,8 @@ type Plane struct {
 	canceled atomic.Bool   // some peer does not wait for something any more
 	routes   atomic.Pointer[routes]
 	stirred  atomic.Bool // some peer is
+
+	latencies latencies
 
 	mu    sync.Mutex
 	notes []note // for the loop
@@ -88,29 +91,69 @@ type Drops struct {
 	Parked      atomic.Uint64 // bodies let go: no room, or no member before the deadline
 	LateReplies atomic.Uint64 // replies nobody waits for any more
 	Lost        atomic.Uint64 // requests whose member was lost while serving them
+	NodeDead    atomic.Uint64 // those that went with a whole other node
+	Silent      atomic.Uint64 // requests that somebody had in hand when their time was up
+	Unproved    atomic.Uint64 // routers' words that come too late to say that an attempt was not started
 	Unstarted   atomic.Uint64 // requests of programs of this node that ended with it before a member began
 	Tunnels     atomic.Uint64 // tunnel builds refused: memory is short
 	Expired     atomic.Uint64 // requests whose deadline passed before a member got to them
-	Retried     atomic.Uint64 // calls handed to another member: the first had provably not started
+
+	// Requests whose time was up: without an answer; for want of any member; or as
+	// all of them refused.
+	TimedOut, Unreached, Busy atomic.Uint64
 
 	// Attempts of this node that others refused, by why, or that never left.
 	RefusedBusy, RefusedGone, RefusedDraining, TurnedDown, Unwritten atomic.Uint64
 
-	// Attempts of other nodes: refused; come again; too old to tell.
-	Refused, Repeated, BelowWindow atomic.Uint64
+	// Attempts of other nodes: refused; come again; too old to tell. Numbers of
+	// attempts that had not come when they became too old.
+	Refused, Repeated, BelowWindow, Evicted atomic.Uint64
 
-	// Messages of streams: come again; lost and declared; for nobody here.
-	Doubled, Gaps, Unwanted atomic.Uint64
+	// Messages of streams: come again; for nobody here; long ones that were given up
+	// before they were whole.
+	Doubled, Unwanted, Aborted atomic.Uint64
 
-	// What gaps were for: too much held back; no progress; publisher gone; no
-	// longer kept.
-	HeldBack, Waited, PublisherGone, Overrun atomic.Uint64
+	// Messages lost and declared, by why: too much held back; no progress; publisher
+	// gone; the publisher no longer has them.
+	HeldBack, Waited, PublisherGone, Declared atomic.Uint64
 
-	Nacks, Replayed atomic.Uint64 // repairs asked for, and done
-	Streams         atomic.Uint64 // streams refused: there are too many
-	Names           atomic.Uint64 // messages refused: too many names are in use for one more
-	Forgotten       atomic.Uint64 // nodes that are gone and were forgotten before their time
-	Hints           atomic.Uint64 // hints of other nodes let go: too many at once
+	// Messages that other nodes miss and this one no longer keeps: as they ask, and as
+	// they come. Messages that there was no memory to keep.
+	Overrun, Outrun, Unkept atomic.Uint64
+
+	// Repairs: asked for, and done; askings where a stream begins.
+	Nacks, Replayed, Starts atomic.Uint64
+
+	Shed                         atomic.Uint64 // times that a stream was given up as memory was short
+	Standing                     atomic.Uint64 // links that were full of messages and did not move
+	Paused                       atomic.Int64  // nanoseconds that publishers waited for links that do
+	SealedClusters, SealedTopics atomic.Uint64 // messages whose cell was closed each time it was found
+	Streams                      atomic.Uint64 // streams refused: there are too many
+	Names                        atomic.Uint64 // messages refused: too many names are in use for one more
+	Forgotten                    atomic.Uint64 // nodes that are gone and were forgotten before their time
+	Hints                        atomic.Uint64 // hints of other nodes let go: too many at once
+}
+
+// Gaps returns how many messages were declared lost to members of this node.
+func (d *Drops) Gaps() uint64 {
+	return d.HeldBack.Load() + d.Waited.Load() + d.PublisherGone.Load() + d.Declared.Load()
+}
+
+// Retries counts calls handed to another member as the one before had provably not
+// started: why that is. Budget are those of Busy, Gone and Draining that have to wait,
+// since many requests to the cluster are tried again. Safe for concurrent use.
+type Retries struct {
+	Busy, Gone, Draining, TurnedDown, Budget atomic.Uint64 // the other node's word
+
+	Unwritten   atomic.Uint64 // it never left for the other node
+	Undelivered atomic.Uint64 // no router could hand it on
+	Ended       atomic.Uint64 // the member of this node ended
+}
+
+// Total returns how many there were.
+func (r *Retries) Total() uint64 {
+	return r.Busy.Load() + r.Gone.Load() + r.Draining.Load() + r.TurnedDown.Load() + r.Budget.Load() +
+		r.Unwritten.Load() + r.Undelivered.Load() + r.Ended.Load()
 }
 
 // shards is how many parts the snapshot has: a name that comes or goes costs a
@@ -322,21 +365,30 @@ func (p *Plane) placeThere(now time.Time, b *queue.Batch, t ticket, cl *cluster,
 }
 
 // drop takes back the request that was handed over under id, if it still is.
-func (c *Conn) drop(id uint64) {
-	if _, ok := c.served.remove(request, id); ok {
+func (c *Conn) drop(id uint64) bool {
+	_, ok := c.served.remove(request, id)
+	if ok {
 		c.unload()
 	}
+	return ok
 }
 
 // settle does what calls that ended without an answer leave to do. A build that
-// ended stays with the program it was offered to, which may still confirm it.
-func (p *Plane) settle(now time.Time, b *queue.Batch, ends []end) {
+// ended stays with the program it was offered to, which may still confirm it. It
+// returns how many requests somebody had in hand.
+func (p *Plane) settle(now time.Time, b *queue.Batch, ends []end) (silent uint64) {
 	for _, e := range ends {
 		switch {
 		case e.member != nil && e.kind == request:
-			e.member.drop(e.id)
+			if e.member.drop(e.id) {
+				silent++
+			}
 		case e.peer != nil:
-			if g, ok := e.peer.cancel(b, e.id); ok && !e.peer.answeredSince(g.at) {
+			g, ok := e.peer.cancel(b, e.id)
+			if ok && e.kind == request {
+				silent++
+			}
+			if ok && !e.peer.answeredSince(g.at) {
 				g.cluster.failed(now, e.peer)
 			}
 		}
@@ -344,6 +396,7 @@ func (p *Plane) settle(now time.Time, b *queue.Batch, ends []end) {
 			p.post(note{name: e.parked, gone: true})
 		}
 	}
+	return silent
 }
 
 // again finds another member for a call that its member provably did not start.
@@ -352,7 +405,7 @@ func (p *Plane) again(now time.Time, b *queue.Batch, t ticket, name string, body
 	if !ok {
 		return
 	}
-	p.Drops.Retried.Add(1)
+	p.Retries.Ended.Add(1)
 	if !p.place(now, b, t, []byte(name), body, given, choice{member: not}, true) {
 		p.park(t, []byte(name), body, false)
 	}

@@ -96,7 +96,9 @@ func (p *publication) spread(now time.Time, b *queue.Batch, plane *Plane, topic,
 	}
 	n := p.next
 	p.next++
-	p.kept.push(n, load, p.owed)
+	if !p.kept.push(n, load, p.owed) {
+		plane.Drops.Unkept.Add(1)
+	}
 	p.owed = n + 1
 	b.Octets += len(body) * len(p.nodes)
 	look := false
@@ -267,7 +269,7 @@ func (p *publication) joinNode(b *queue.Batch, peer *Peer) {
 	defer p.mu.Unlock()
 	if p.target(peer) == nil {
 		start := min(max(p.confirmed, p.kept.first), p.next)
-		peer.plane.Drops.Overrun.Add(start - min(p.confirmed, start)) // more than is kept since the last check
+		peer.plane.Drops.Outrun.Add(start - min(p.confirmed, start)) // more than is kept since the last check
 		t := &target{peer: peer, start: start, due: start}
 		at, _ := p.place(peer)
 		p.nodes = slices.Insert(p.nodes, at, t)

@@ -31,8 +31,8 @@ type sharedBody struct {
 }
 
 // push keeps the body of the next number, and trims the rest. What there is no room for
-// is missing.
-func (r *replay) push(n uint64, load queue.Payload, owed uint64) {
+// is missing: then it reports false.
+func (r *replay) push(n uint64, load queue.Payload, owed uint64) bool {
 	switch {
 	case load.Shared != nil:
 		load.Shared.Hold()
@@ -40,10 +40,11 @@ func (r *replay) push(n uint64, load queue.Payload, owed uint64) {
 	case !r.small.Push(n, load.Data):
 		r.drop()
 		r.first = n + 1
-		return
+		return false
 	}
 	r.octets += len(load.Data) + recordCost
 	r.trim(n, owed)
+	return true
 }
 
 // trim lets go of what is not to be kept before the number last. From owed on more is,

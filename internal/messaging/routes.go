@@ -311,12 +311,17 @@ func (p *Peer) returned(now time.Time, b *queue.Batch, number uint64) {
 	p.cut.Store(p.plane.nanos(now.Add(cutOff)))
 	p.mu.Lock()
 	g, ok = p.open.find(number)
-	if ok = ok && g.copies == g.back; ok {
+	provable := g.copies == g.back
+	if ok && provable {
 		p.open.remove(number)
 	}
 	p.mu.Unlock()
-	if ok {
-		p.plane.retry(now, b, g, choice{peer: p}, false)
+	switch {
+	case !ok: // answered meanwhile
+	case provable:
+		p.plane.retry(now, b, g, choice{peer: p}, false, &p.plane.Retries.Undelivered)
+	default:
+		p.plane.Drops.Unproved.Add(1)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/project-iris/iris/internal/queue"
@@ -256,7 +257,11 @@ func (p *Peer) holdBack(now time.Time, b *queue.Batch, st *stream, h heldBack) {
 	if len(st.held) == 0 {
 		return
 	}
-	if st.octets > maxHoldBack+h.size() || p.plane.Budget.Scarce() {
+	scarce := p.plane.Budget.Scarce()
+	if scarce {
+		p.plane.Drops.Shed.Add(1)
+	}
+	if scarce || st.octets > maxHoldBack+h.size() {
 		p.giveUp(now, b, st, &p.plane.Drops.HeldBack)
 		return
 	}
@@ -280,6 +285,7 @@ func (p *Peer) askAgain(now time.Time, st *stream) {
 // ask asks where the stream begins.
 func (p *Peer) ask(now time.Time, st *stream) {
 	st.wait(now)
+	p.plane.Drops.Starts.Add(1)
 	p.control(wire.Nack{Name: st.name, From: unknownStart, To: unknownStart})
 }
 
@@ -313,7 +319,7 @@ func (p *Peer) release(now time.Time, b *queue.Batch, st *stream, pub *publicati
 		case h.to < st.next:
 			continue // it came again meanwhile
 		case h.gap:
-			p.lose(b, pub, topic, h.to-st.next+1)
+			p.lose(b, pub, topic, h.to-st.next+1, &p.plane.Drops.Declared)
 		case pub == nil:
 			p.plane.Drops.Unwanted.Add(1)
 		default:
@@ -337,25 +343,22 @@ func (p *Peer) release(now time.Time, b *queue.Batch, st *stream, pub *publicati
 
 // lose counts messages that are declared lost, and tells who would have got them. If
 // that is nobody, nothing is lost.
-func (p *Peer) lose(b *queue.Batch, pub *publication, topic []byte, n uint64) {
+func (p *Peer) lose(b *queue.Batch, pub *publication, topic []byte, n uint64, why *atomic.Uint64) {
 	if pub != nil {
-		p.plane.Drops.Gaps.Add(max(n, 1))
+		why.Add(max(n, 1))
 		pub.lose(b, topic, n)
 	}
 }
 
 // giveUp declares what is missing before the first that is held back lost.
-func (p *Peer) giveUp(now time.Time, b *queue.Batch, st *stream, cause interface{ Add(uint64) uint64 }) {
+func (p *Peer) giveUp(now time.Time, b *queue.Batch, st *stream, why *atomic.Uint64) {
 	from, lost := st.held[0].from, uint64(0) // nobody knows how many
 	if st.known {
 		lost = from - st.next
 	}
 	st.known, st.next = true, from
 	pub, topic := p.plane.publication(st.name)
-	if pub != nil {
-		cause.Add(max(lost, 1))
-	}
-	p.lose(b, pub, topic, lost)
+	p.lose(b, pub, topic, lost, why)
 	p.release(now, b, st, pub, topic)
 }
 

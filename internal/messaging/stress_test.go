@@ -302,5 +302,5 @@ func TestManyConnectionsAtOnce(t *testing.T) {
 	t.Logf("%d begun, %d retried, %d lost, %d late replies", func() (n int) {
 		w.begun.Range(func(any, any) bool { n++; return true })
 		return n
-	}(), w.plane.Drops.Retried.Load(), w.plane.Drops.Lost.Load(), w.plane.Drops.LateReplies.Load())
+	}(), w.plane.Retries.Total(), w.plane.Drops.Lost.Load(), w.plane.Drops.LateReplies.Load())
 }

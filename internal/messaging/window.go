@@ -1,5 +1,7 @@
 package messaging
 
+import "math/bits"
+
 // windowBits is how many numbers below the highest a window tells apart.
 const windowBits = 8192
 
@@ -9,6 +11,8 @@ const windowBits = 8192
 type window struct {
 	top  uint64   // one more than the highest number marked
 	bits []uint64 // a ring of windowBits bits; nil: all below top count as marked
+
+	evicted uint64 // numbers that went below it and were not marked, but for those that it leapt over
 }
 
 // A verdict is what a window says of a number.
@@ -50,10 +54,12 @@ func (w *window) advance(top uint64) {
 	for n := from; n < top; {
 		i := n / 64 % (windowBits / 64)
 		if n%64 == 0 && top-n >= 64 {
+			w.evicted += uint64(bits.OnesCount64(^w.bits[i]))
 			w.bits[i] = 0
 			n += 64
 			continue
 		}
+		w.evicted += ^w.bits[i] >> (n % 64) & 1
 		w.bits[i] &^= 1 << (n % 64)
 		n++
 	}

@@ -194,14 +194,14 @@ func (c *conn) read() ending {
 			if frames >= mostFrames || octets >= mostOctets || c.batch.Octets >= mostOctets {
 				c.acknowledge()
 				c.batch.Flush()
-				WaitOut(&c.batch, c.ending)
+				c.waitOut()
 				runtime.Gosched() // a flood takes its turn like everybody
 				frames, octets = 0, 0
 			}
 		}
 		c.acknowledge()
 		c.batch.Flush()
-		WaitOut(&c.batch, c.ending)
+		c.waitOut()
 		if err := c.in.fill(c.io, need); err != nil {
 			if end := c.told.Load(); end != nil {
 				return *end
@@ -212,6 +212,13 @@ func (c *conn) read() ending {
 			return ending{lost, err.Error()}
 		}
 		now = time.Now()
+	}
+}
+
+// waitOut holds the program up while what it publishes fills up links that move.
+func (c *conn) waitOut() {
+	if took := WaitOut(&c.batch, c.ending); took > 0 {
+		c.server.Plane.Drops.Paused.Add(int64(took))
 	}
 }
 
@@ -436,6 +443,8 @@ func (c *conn) count(e ending) {
 	case limit:
 		ends.Limits.Add(1)
 		log.Warn("program dropped: over a limit", "reason", e.reason)
+	case stopped:
+		ends.Drained.Add(1)
 	}
 }
 

@@ -66,6 +66,7 @@ type Ends struct {
 	Limits     atomic.Uint64 // exceeded a limit of the node
 	Handshakes atomic.Uint64 // never got past the handshake
 	Full       atomic.Uint64 // found too many connections
+	Drained    atomic.Uint64 // were there when the node ended
 }
 
 // NewServer returns a server without listeners.

@@ -99,7 +99,12 @@ func (c *conn) broken(err error) {
 // WaitOut waits, after a flush, until each queue that the batch was filling up has room
 // or stands, or ended says that there is no point. As long as a queue moves its
 // publishers are no faster than it, or messages would be lost for no fault of the link.
-func WaitOut(b *queue.Batch, ended func() bool) {
+// It returns how long that took.
+func WaitOut(b *queue.Batch, ended func() bool) (took time.Duration) {
+	if len(b.Crowds) == 0 {
+		return 0
+	}
+	began := time.Now()
 	const often, seldom = time.Millisecond, 10 * time.Millisecond // it is a matter of megabytes
 	for _, c := range b.Crowds {
 		for pause := often; c.Crowded(time.Now()) && !ended(); pause = min(2*pause, seldom) {
@@ -108,4 +113,5 @@ func WaitOut(b *queue.Batch, ended func() bool) {
 	}
 	clear(b.Crowds)
 	b.Crowds = b.Crowds[:0]
+	return time.Since(began)
 }

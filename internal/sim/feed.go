@@ -214,7 +214,7 @@ func (w *world) checkFeed() {
 	var gaps uint64
 	for _, n := range w.nodes {
 		if n.m.Plane != nil {
-			gaps += n.m.Plane.Drops.Gaps.Load()
+			gaps += n.m.Plane.Drops.Gaps()
 		}
 	}
 	if uint64(w.feed.missed) > gaps {

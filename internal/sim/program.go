@@ -269,7 +269,7 @@ func (p *program) deliver(k core.Kind, name string, body []byte) error {
 	if begun || w.Traffic.Complete {
 		n.skipped += number - last - 1
 	}
-	if gaps := n.m.Plane.Drops.Gaps.Load(); n.skipped > gaps {
+	if gaps := n.m.Plane.Drops.Gaps(); n.skipped > gaps {
 		w.violated(n, "M5: up to number %d of %v %d were skipped, and %d declared lost", number, s, n.skipped, gaps)
 	}
 	return nil

@@ -195,9 +195,9 @@ func (w *world) addTraffic(add func(name string, v float64, unit string)) {
 	var gaps, skipped, retried, repeated, unwritten, nacks, routed, returned uint64
 	for _, n := range w.alive {
 		d := &n.m.Plane.Drops
-		gaps += d.Gaps.Load()
+		gaps += d.Gaps()
 		skipped += n.skipped
-		retried += d.Retried.Load()
+		retried += n.m.Plane.Retries.Total()
 		repeated += d.Repeated.Load()
 		unwritten += d.Unwritten.Load()
 		nacks += d.Nacks.Load()

@@ -226,7 +226,7 @@ func (w *world) checkTraffic() {
 		if to.sent == nil {
 			continue
 		}
-		if gaps := to.m.Plane.Drops.Gaps.Load(); w.Traffic.Complete && to.skipped+gaps > 0 {
+		if gaps := to.m.Plane.Drops.Gaps(); w.Traffic.Complete && to.skipped+gaps > 0 {
 			w.violated(to, "M8, M16: %d messages were missed, %d declared lost", to.skipped, gaps)
 		}
 		for _, from := range w.nodes {
