@@ -273,7 +273,11 @@ func (c *Client) detach() {
 		}
 	}
 
-	registry{c.node}.Detach(c.conn)
+	why := "orderly"
+	if e.err != errClosedClient {
+		why = e.err.Error()
+	}
+	registry{c.node}.Detach(c.conn, why)
 	b := batches.Get().(*queue.Batch)
 	now := time.Now()
 	c.reader.Lock()

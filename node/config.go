@@ -81,6 +81,14 @@ type Config struct {
 	// none.
 	State string
 
+	// Admin is where the node answers HTTP over TCP, host:port; empty: nowhere. Off
+	// loopback all but whether it is alive and ready takes the token in State.
+	Admin string
+
+	// AdminHosts are names that requests to Admin may be for, beside addresses and
+	// localhost.
+	AdminHosts []string
+
 	// Memory bounds what payload may hold, in octets; 0: half of
 	// DefaultMemory. The process needs about twice as much: its collector lets
 	// as much garbage gather as there is in use.
@@ -156,6 +164,9 @@ func (c *Config) check() error {
 	}
 	if c.Dev && (c.Listen != "" || len(c.Peers) > 0 || len(c.Discover) > 0) {
 		return errors.New("a dev node has no others: leave out where it listens, its peers and how to discover some")
+	}
+	if err := c.checkAdmin(); err != nil {
+		return err
 	}
 	w, err := parseWays(c.Discover)
 	if err != nil {

@@ -94,7 +94,7 @@ func (s *search) newLAN(at netip.AddrPort) *discovery.LAN {
 		State:        w.standing,
 		Moved:        w.moved,
 		Refused: func(r discovery.Refusal) {
-			w.refused.Refuse(r.Code, r.From.Addr().Unmap().String(), r.Node, r.Err)
+			w.n.refused.Refuse(r.Code, r.From.Addr().Unmap().String(), r.Node, r.Err)
 		},
 	})
 }
@@ -136,6 +136,7 @@ func (s *search) port(at netip.AddrPort) uint16 {
 
 func (s *search) start() {
 	if len(s.finder.Stats().Sources) == 0 {
+		s.w.settled.Store(true)
 		return
 	}
 	s.w.running.Go(func() { s.finder.Run(s.w.ctx) })
@@ -175,6 +176,7 @@ func (s *search) watch() {
 			alone = is
 		case <-timer.C:
 			if s.w.standing().Alone {
+				s.w.settled.Store(true)
 				s.sayAlone()
 			}
 		case <-s.w.ctx.Done():
@@ -185,7 +187,7 @@ func (s *search) watch() {
 
 // sayAlone says that no other node was found, and what to look at.
 func (s *search) sayAlone() {
-	refused := s.w.refused.Counts()
+	refused := s.w.n.refused.Counts()
 	foreign := refused[session.PacketKey] + refused[session.KnockKey]
 	check := "on the other hosts: do nodes run, with the same network name and key? may UDP and TCP port 14142 pass, and multicast? --peer HOST:PORT names one"
 	switch {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/project-iris/iris/internal/core"
@@ -29,7 +30,6 @@ import (
 type network struct {
 	n        *Node
 	identity *session.Identity
-	refused  *session.Refusals
 	gate     *session.Gate
 	links    *link.Manager
 	splice   *splice.Server
@@ -43,6 +43,8 @@ type network struct {
 	dial func(context.Context, netip.AddrPort) (net.Conn, error) // tests have it refuse
 
 	linked map[ring.ID]*link.Link // the loop's
+
+	settled atomic.Bool // it has joined once, or need not wait for others
 
 	mu    sync.Mutex
 	addrs []wire.Addr // where others may dial this node
@@ -65,8 +67,7 @@ func newNetwork(n *Node, setup *core.Config) (*network, error) {
 		return nil, err
 	}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
-	w.refused = session.NewRefusals(c.Log, c.Now)
-	w.gate = session.NewGate(session.GateConfig{Identity: w.identity, Refused: w.refused, InView: w.inView})
+	w.gate = session.NewGate(session.GateConfig{Identity: w.identity, Refused: n.refused, InView: w.inView})
 	if c.Listen != "" {
 		if err := w.listen(); err != nil {
 			return nil, err
@@ -75,7 +76,7 @@ func newNetwork(n *Node, setup *core.Config) (*network, error) {
 	most := min(256, max(8, (descriptors()-512)/4))
 	w.links = link.NewManager(link.Config{
 		Identity:   w.identity,
-		Refused:    w.refused,
+		Refused:    n.refused,
 		Log:        c.Log,
 		Budget:     n.plane.Budget,
 		Dial:       func(ctx context.Context, a netip.AddrPort) (net.Conn, error) { return w.dial(ctx, a) },
@@ -91,7 +92,7 @@ func newNetwork(n *Node, setup *core.Config) (*network, error) {
 		Timers:  n.plane.Timers,
 		Budget:  n.plane.Budget,
 		Tunnels: &n.tunnels,
-		Refused: w.refused,
+		Refused: n.refused,
 		Log:     c.Log,
 		Rand:    rand.Reader,
 		Max:     max(8, (descriptors()-512)/4),
@@ -219,11 +220,12 @@ func (w *network) Up(l *link.Link) {
 		w.linked[l.Peer()] = l
 		w.become(w.loneliness)
 		l.Value = w.n.plane.LinkUp(now, b, l.Peer(), l)
+		w.n.tellNode("link_up", l.Peer(), l.Addr().String(), "")
 	})
 }
 
 // Down implements link.Handler.
-func (w *network) Down(l *link.Link, _ error) {
+func (w *network) Down(l *link.Link, err error) {
 	w.n.do(func(now time.Time, b *queue.Batch) {
 		if w.linked[l.Peer()] == l {
 			delete(w.linked, l.Peer())
@@ -231,6 +233,7 @@ func (w *network) Down(l *link.Link, _ error) {
 			w.n.loop.Core.Down(now, l.Peer(), &w.n.loop.Out)
 		}
 		w.n.plane.LinkDown(now, b, l.Peer(), l)
+		w.n.tellNode("link_down", l.Peer(), l.Addr().String(), err.Error())
 	})
 }
 
@@ -311,11 +314,20 @@ func (w *network) follow(news []overlay.News) {
 		switch e.Kind {
 		case overlay.NodeJoined:
 			log.Info("a node has joined", "node", e.ID.Short())
+			w.n.tellNode("node_joined", e.ID, "", "")
 			w.links.Forgive(w.dialable(w.n.loop.Core.Addrs(e.ID))) // it may have been cut off
 		case overlay.NodeGone:
 			log.Info("a node is gone", "node", e.ID.Short())
+			w.n.tellNode("node_gone", e.ID, "", "")
 		case overlay.StateChanged:
-			log.Debug("this node is "+w.n.loop.Core.State().String(), "node", w.identity.ID())
+			state := w.n.loop.Core.State()
+			log.Debug("this node is "+state.String(), "node", w.identity.ID())
+			if state == wire.Active {
+				w.settled.Store(true)
+			}
+			if w.n.events.heard() {
+				w.n.events.publish(Event{Event: "state", State: state.String()})
+			}
 		}
 	}
 	view, at := make(map[netip.Addr]bool), make(map[netip.AddrPort]ring.ID)

@@ -2,7 +2,6 @@ package node
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"runtime"
 	"slices"
@@ -17,6 +16,7 @@ import (
 	"github.com/project-iris/iris/internal/queue"
 	"github.com/project-iris/iris/internal/relay"
 	"github.com/project-iris/iris/internal/relaywire"
+	"github.com/project-iris/iris/internal/session"
 	"github.com/project-iris/iris/internal/tunnel"
 	"github.com/project-iris/iris/internal/wheel"
 )
@@ -39,7 +39,8 @@ type Node struct {
 
 	listeners []net.Listener
 	addrs     []string
-	admin     *admin.Server
+	admin     []*admin.Server
+	adminAddr string // of the one over TCP; empty: none
 
 	tasks    chan task
 	attend   chan struct{} // the data plane has something to say to the loop
@@ -48,8 +49,12 @@ type Node struct {
 	running  sync.WaitGroup
 	closing  sync.Once
 	up       atomic.Bool
+	open     atomic.Bool   // programs are served
+	leaving  atomic.Bool   // Close was called
 	refusals atomic.Uint64 // strangers at the Unix socket
 	names    atomic.Uint64 // subscriptions refused: too many of one program
+	refused  *session.Refusals
+	events   events
 
 	mu      sync.Mutex
 	clients map[*Client]struct{} // nil: closed
@@ -75,7 +80,9 @@ func New(c Config) (*Node, error) {
 		tick:    make(chan struct{}, 1),
 		stop:    make(chan struct{}),
 		clients: make(map[*Client]struct{}),
+		refused: session.NewRefusals(c.Log, c.Now),
 	}
+	n.refused.Tell = n.tellRefusal
 	n.listeners = slices.Clone(c.Listeners)
 	limits := relaywire.DefaultLimits
 	limits.Body = c.MaxMessage
@@ -133,6 +140,7 @@ func (n *Node) Start() error {
 	for _, l := range n.listeners {
 		n.relay.Serve(l)
 	}
+	n.open.Store(true)
 	return nil
 }
 
@@ -142,6 +150,7 @@ func (n *Node) Start() error {
 func (n *Node) Close() error {
 	n.closing.Do(func() {
 		served := n.up.Swap(true) // so it cannot be started any more
+		n.leaving.Store(true)
 		if n.network != nil && served {
 			n.network.drain()
 		}
@@ -158,8 +167,8 @@ func (n *Node) Close() error {
 }
 
 func (n *Node) closeListeners() {
-	if n.admin != nil {
-		n.admin.Close()
+	for _, s := range n.admin {
+		s.Close()
 	}
 	for _, l := range n.listeners {
 		l.Close()
@@ -190,14 +199,7 @@ func (n *Node) listen() error {
 	for _, l := range n.listeners {
 		n.addrs = append(n.addrs, l.Addr().String())
 	}
-	if c.State != "" {
-		s, err := admin.Serve(c.State, n.answers(), c.Log)
-		if err != nil {
-			return fmt.Errorf("admin socket: %w", err)
-		}
-		n.admin = s
-	}
-	return nil
+	return n.listenAdmin()
 }
 
 func (n *Node) refuse(uid int) {
@@ -241,6 +243,7 @@ func (n *Node) control() {
 		if n.network != nil {
 			n.network.carryOut(now, &b)
 		}
+		n.tellChanges(n.loop.Out.Changes)
 		n.loop.Out.Reset()
 		b.Flush()
 		for _, d := range done {
@@ -312,6 +315,7 @@ func (c registry) Attach(conn *messaging.Conn) (err error) {
 	if !n.do(func(now time.Time, _ *queue.Batch) {
 		if err = n.loop.Core.Attach(now, conn.ID, conn.Cluster, &n.loop.Out); err == nil {
 			n.plane.Register(conn)
+			n.tellProgram("program_attached", conn, "")
 		}
 	}) {
 		return ErrClosed
@@ -346,8 +350,11 @@ func (c registry) Unsubscribe(conn *messaging.Conn, topic []byte) (had bool, err
 	return had, nil
 }
 
-func (c registry) Detach(conn *messaging.Conn) {
+func (c registry) Detach(conn *messaging.Conn, why string) {
 	n := c.n
-	n.do(func(now time.Time, _ *queue.Batch) { n.loop.Core.Detach(now, conn.ID, &n.loop.Out) })
+	n.do(func(now time.Time, _ *queue.Batch) {
+		n.loop.Core.Detach(now, conn.ID, &n.loop.Out)
+		n.tellProgram("program_ended", conn, why)
+	})
 	n.do(func(now time.Time, _ *queue.Batch) { n.plane.Forget(conn) })
 }

@@ -27,10 +27,11 @@ type reading struct {
 	directory        directory.Stats
 	lost, forged     uint64
 
+	refused map[session.Code]uint64
+
 	// Of other nodes; without a network all of it is 0.
 	linkStats   *link.Stats
 	tunnelStats *splice.Stats
-	refused     map[session.Code]uint64
 	finder      discovery.FinderStats
 	lan         discovery.LANStats
 }
@@ -51,9 +52,9 @@ func (n *Node) read() (*reading, error) {
 
 // glance is a reading that asks not the loop.
 func (n *Node) glance() *reading {
-	r := &reading{n: n, state: wire.Solo, linkStats: new(link.Stats), tunnelStats: new(splice.Stats)}
+	r := &reading{n: n, state: wire.Solo, linkStats: new(link.Stats), tunnelStats: new(splice.Stats), refused: n.refused.Counts()}
 	if w := n.network; w != nil {
-		r.linkStats, r.tunnelStats, r.refused = &w.links.Stats, &w.splice.Stats, w.refused.Counts()
+		r.linkStats, r.tunnelStats = &w.links.Stats, &w.splice.Stats
 		r.finder = w.search.finder.Stats()
 		if w.search.lan != nil {
 			r.lan = w.search.lan.Stats()

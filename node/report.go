@@ -117,7 +117,7 @@ func (r *Report) fill(w *network) {
 	for _, o := range w.links.Outcomes() {
 		r.Dials = append(r.Dials, dialReport(o, late))
 	}
-	for _, f := range w.refused.Last() {
+	for _, f := range w.n.refused.Last() {
 		one := RefusalReport{At: f.At.Round(0), Code: string(f.Code), Address: f.Addr, Text: text(f.Err)}
 		if !f.Peer.IsZero() {
 			one.Node = f.Peer.String()

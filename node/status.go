@@ -26,6 +26,7 @@ type Status struct {
 	Started time.Time `json:"started"`
 	Relay   []string  `json:"relay"`   // addresses it serves programs on
 	Address []string  `json:"address"` // those that other nodes are told to dial
+	Admin   string    `json:"admin"`   // where it answers HTTP over TCP; empty: nowhere
 
 	Programs int `json:"programs"` // attached now
 	Tunnels  int `json:"tunnels"`  // open now, those to other nodes included
@@ -155,6 +156,7 @@ func (n *Node) Status() (*Status, error) {
 		State:      r.state.String(),
 		Started:    n.started,
 		Relay:      n.addrs,
+		Admin:      n.adminAddr,
 		Address:    []string{},
 		Programs:   r.programs,
 		Tunnels:    int(n.tunnels.Open.Load()),
@@ -185,14 +187,14 @@ func (s *Status) count(r *reading) {
 	s.Retried = r.n.plane.Retries.Total()
 	s.Ended = all(ended)
 	s.Dropped, s.Mended, s.LinksEnded, s.TunnelsEnded, s.Refused = all(dropped), all(), all(), all(), all()
+	for code, n := range r.refused {
+		s.Refused[string(code)] = n
+	}
 	if r.n.network == nil {
 		return
 	}
 	s.Dropped, s.Mended = all(dropped, droppedAbroad), all(mended)
 	s.LinksEnded, s.TunnelsEnded = all(linksEnded), all(tunnelsEnded)
-	for code, n := range r.refused {
-		s.Refused[string(code)] = n
-	}
 	for _, a := range r.anchors() {
 		s.Keys = append(s.Keys, a.count)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -42,6 +43,16 @@ func (c *chosenNode) ask(cmd *cobra.Command, path string) (answer json.RawMessag
 	ctx, cancel := context.WithTimeout(cmd.Context(), answerTime)
 	defer cancel()
 	return answer, admin.Ask(ctx, n.dir, path, &answer)
+}
+
+// open returns what the node answers to a path, as it comes. It ends with the context of
+// cmd.
+func (c *chosenNode) open(cmd *cobra.Command, path string) (io.ReadCloser, error) {
+	n, err := c.find(cmd)
+	if err != nil {
+		return nil, err
+	}
+	return admin.Open(cmd.Context(), n.dir, path)
 }
 
 // A liveNode is one that answered.

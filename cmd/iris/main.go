@@ -131,7 +131,7 @@ The flags of earlier nodes start a node too:
 	})
 	cobra.EnableCommandSorting = false
 	root.CompletionOptions.DisableDefaultCmd = true // newCompletionCommand is in its place
-	root.AddCommand(newDemoCommand(), newNodeCommand(), newStatusCommand(), newDoctorCommand())
+	root.AddCommand(newDemoCommand(), newNodeCommand(), newStatusCommand(), newHealthCommand(), newEventsCommand(), newDoctorCommand())
 	root.AddCommand(newListCommands()...)
 	root.AddCommand(newKeygenCommand(), newServeCommand(), newRequestCommand(), newBroadcastCommand(),
 		newPublishCommand(), newSubscribeCommand(), newTunnelCommand(), newBenchCommand(), newSimulateCommand(),

@@ -43,6 +43,8 @@ type nodeFlags struct {
 	port                   port
 	socket, state          string
 	uids                   uids
+	admin                  string
+	adminHosts             []string
 	memory, maxMessage     size
 	logLevel, logFormat    choice
 	cpuprof, heapprof, blk string
@@ -115,6 +117,8 @@ func newNodeFlags(f *pflag.FlagSet) *nodeFlags {
 	f.StringVar(&o.socket, "socket", "", "`PATH` of its Unix socket, or none; default: where programs look")
 	f.Var(&o.uids, "socket-uid", "let this user in on the Unix socket; may be repeated")
 	f.StringVar(&o.state, "state", "", "`DIR` to make the node's own in, or none; default: this user's")
+	f.StringVar(&o.admin, "admin-listen", "", "`HOST:PORT` to answer HTTP at, such as /readyz; default: the admin socket alone answers")
+	f.StringArrayVar(&o.adminHosts, "admin-host", nil, "`NAME` that such requests may be for, beside addresses and localhost; may be repeated")
 	f.Var(&o.memory, "memory", "memory to stay within, such as 512M; default: automatic")
 	f.Var(&o.maxMessage, "max-message", "largest message; default: 64M")
 	f.Var(&o.logLevel, "log-level", "least of debug, info, warn, error to log")
@@ -188,6 +192,8 @@ func (o *nodeFlags) config(cmd *cobra.Command, log *slog.Logger) (node.Config, e
 	c := node.Config{
 		Dev:        o.dev,
 		SocketUIDs: o.uids,
+		Admin:      o.admin,
+		AdminHosts: o.adminHosts,
 		MaxMessage: int(o.maxMessage),
 		Version:    versionText(),
 	}

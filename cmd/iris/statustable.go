@@ -141,6 +141,9 @@ func writeTable(w io.Writer, s *node.Status, rates *statusRates) error {
 		t.row("address", cmp.Or(strings.Join(s.Address, " "), "none: it only dials others"))
 	}
 	t.row("relay", strings.Join(s.Relay, " "))
+	if s.Admin != "" {
+		t.row("admin", s.Admin)
+	}
 	up := time.Since(s.Started)
 	t.row("up", up.Truncate(time.Second))
 	t.row("process", fmt.Sprintf("%d, version %s", s.PID, s.Version))

@@ -1,6 +1,6 @@
 // Package admin is what an operator asks a node: HTTP over a Unix socket in the
-// node's state directory, for root and the node's own user only. What it answers
-// is the node's.
+// node's state directory, for root and the node's own user only, and over TCP, by the
+// rules of docs/security.md (HTTP). What it answers is the node's.
 package admin
 
 import (
@@ -8,18 +8,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/project-iris/iris/internal/localsock"
+	"github.com/project-iris/iris/internal/ring"
+	"github.com/project-iris/iris/internal/session"
 )
 
 // Socket is the name of the socket in a state directory.
@@ -33,40 +32,55 @@ const (
 	answerTime  = 10 * time.Second
 )
 
-// A Server answers on one admin socket.
+// A Server answers on one listener.
 type Server struct {
-	http  http.Server
-	done  chan struct{} // closed when nothing more is accepted
-	open  atomic.Int32
-	conns sync.WaitGroup
+	http    http.Server
+	refused *session.Refusals
+	done    chan struct{} // closed when nothing more is accepted
+	open    atomic.Int32
+	conns   sync.WaitGroup
 }
 
 // Serve opens the admin socket in the directory state, which it makes if it is
 // missing, and answers requests with handler.
-func Serve(state string, handler http.Handler, log *slog.Logger) (*Server, error) {
+func Serve(state string, handler http.Handler, refused *session.Refusals, log *slog.Logger) (*Server, error) {
 	l, err := listen(state, func(uid int) {
 		log.Warn("a user was refused at the admin socket", "uid", uid)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w (--state DIR chooses another directory, --state none does without)", err)
 	}
-	s := &Server{done: make(chan struct{})}
+	return newServer(l, handler, refused, log), nil
+}
+
+// newServer answers on l until the server is closed.
+func newServer(l net.Listener, handler http.Handler, refused *session.Refusals, log *slog.Logger) *Server {
+	s := &Server{refused: refused, done: make(chan struct{})}
 	s.http = http.Server{
-		Handler:           handler,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r.Context().Value(connKey{}).(*conn).begun = false
+			handler.ServeHTTP(w, r)
+		}),
 		MaxHeaderBytes:    headerLimit,
 		ReadHeaderTimeout: headerTime,
 		WriteTimeout:      answerTime,
 		IdleTimeout:       answerTime,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		ConnState:         s.count,
+		ConnState:         s.follow,
+		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+		Protocols:         new(http.Protocols),
+
+		// OPTIONS * would be answered without a look at the rules.
+		DisableGeneralOptionsHandler: true,
 	}
+	s.http.Protocols.SetHTTP1(true)
 	go func() {
 		defer close(s.done)
-		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("the admin socket failed", "error", err)
+		if err := s.http.Serve(listener{l}); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("a node cannot be asked any more", "at", l.Addr(), "error", err)
 		}
 	}()
-	return s, nil
+	return s
 }
 
 func listen(state string, refused func(uid int)) (net.Listener, error) {
@@ -76,18 +90,59 @@ func listen(state string, refused func(uid int)) (net.Listener, error) {
 	return localsock.Listen(filepath.Join(state, Socket), localsock.Options{Refused: refused})
 }
 
-// count keeps track of connections. New ones come from the accepting goroutine.
-func (s *Server) count(c net.Conn, state http.ConnState) {
+// A listener accepts connections that know whether a request was heard.
+type listener struct{ net.Listener }
+
+func (l listener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &conn{Conn: c}, nil
+}
+
+// A conn is one connection. Once it is accepted its fields are those of the
+// goroutine that serves it.
+type conn struct {
+	net.Conn
+	begun bool // a request has, and no handler has got it
+}
+
+// connKey is what a request's context has its conn under.
+type connKey struct{}
+
+// follow keeps track of connections. New ones come from the accepting goroutine.
+func (s *Server) follow(nc net.Conn, state http.ConnState) {
+	c := nc.(*conn)
 	switch state {
 	case http.StateNew:
 		s.conns.Add(1)
 		if s.open.Add(1) > mostConns {
+			s.refuse(c, fmt.Errorf("%d connections are open: it was closed", mostConns))
 			c.Close()
 		}
+	case http.StateActive:
+		c.begun = true
 	case http.StateClosed:
+		if c.begun {
+			s.refuse(c, fmt.Errorf("what came was no request with at most %d KiB of header within %v", headerLimit>>10, headerTime))
+		}
 		s.open.Add(-1)
 		s.conns.Done()
 	}
+}
+
+// refuse counts a connection that goes over the bounds.
+func (s *Server) refuse(c net.Conn, err error) {
+	s.refused.Refuse(session.HTTPFull, Host(c.RemoteAddr().String()), ring.ID{}, err)
+}
+
+// Host names who is at the other end of a connection, by its remote address.
+func Host(remote string) string {
+	if host, _, err := net.SplitHostPort(remote); err == nil {
+		return host
+	}
+	return "admin socket"
 }
 
 // Close ends the service. When it returns no handler is running.
@@ -101,40 +156,4 @@ func (s *Server) Close() {
 func JSON(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	json.NewEncoder(w).Encode(v)
-}
-
-// Ask asks the node whose state directory is given for a path, such as /status, and
-// decodes its answer into v. Where no node runs the error is fs.ErrNotExist or
-// ECONNREFUSED.
-func Ask(ctx context.Context, state, path string, v any) error {
-	if err := ask(ctx, state, path, v); err != nil {
-		return fmt.Errorf("ask the node in %s: %w", state, err)
-	}
-	return nil
-}
-
-func ask(ctx context.Context, state, path string, v any) error {
-	client := http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(context.Context, string, string) (net.Conn, error) {
-			return localsock.DialTrusted(filepath.Join(state, Socket))
-		},
-	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://iris"+path, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := client.Do(req)
-	if urlErr := (*url.Error)(nil); errors.As(err, &urlErr) {
-		return urlErr.Err // without an address that means nothing to people
-	}
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		why, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
-		return fmt.Errorf("it answered %s: %s", resp.Status, strings.TrimSpace(string(why)))
-	}
-	return json.NewDecoder(resp.Body).Decode(v)
 }

@@ -17,8 +17,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/project-iris/iris/internal/localsock"
+	"github.com/project-iris/iris/internal/session"
 )
 
 // stateDir returns the path of a state directory that is not made yet, in a
@@ -40,6 +42,9 @@ func stateDir(t *testing.T) string {
 
 var quiet = slog.New(slog.DiscardHandler)
 
+// nobody was refused yet.
+func nobody() *session.Refusals { return session.NewRefusals(quiet, time.Now) }
+
 // serve serves status in a new state directory until the test ends.
 func serve(t *testing.T, status func() (any, error)) (s *Server, state string) {
 	t.Helper()
@@ -53,7 +58,7 @@ func serve(t *testing.T, status func() (any, error)) (s *Server, state string) {
 		}
 		JSON(w, v)
 	})
-	s, err := Serve(state, mux, quiet)
+	s, err := Serve(state, mux, nobody(), quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +223,7 @@ func TestStateOpenToOthersIsRefused(t *testing.T) {
 	if err := os.Chmod(state, 0o755); err != nil { // whatever the umask
 		t.Fatal(err)
 	}
-	s, err := Serve(state, http.NotFoundHandler(), quiet)
+	s, err := Serve(state, http.NotFoundHandler(), nobody(), quiet)
 	if err == nil {
 		s.Close()
 	}
@@ -231,7 +236,7 @@ func TestStateOpenToOthersIsRefused(t *testing.T) {
 
 func TestSecondNodeInOneStateIsRefused(t *testing.T) {
 	_, state := serve(t, works)
-	if _, err := Serve(state, http.NotFoundHandler(), quiet); !errors.Is(err, localsock.ErrTaken) {
+	if _, err := Serve(state, http.NotFoundHandler(), nobody(), quiet); !errors.Is(err, localsock.ErrTaken) {
 		t.Errorf("Serve() = %v, want localsock.ErrTaken", err)
 	}
 	var s any
@@ -243,7 +248,7 @@ func TestSecondNodeInOneStateIsRefused(t *testing.T) {
 func TestOrderlyEndIsNotLogged(t *testing.T) {
 	var b bytes.Buffer
 	state := stateDir(t)
-	s, err := Serve(state, http.NotFoundHandler(), slog.New(slog.NewTextHandler(&b, nil)))
+	s, err := Serve(state, http.NotFoundHandler(), nobody(), slog.New(slog.NewTextHandler(&b, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}

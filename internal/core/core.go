@@ -39,10 +39,11 @@ type Conn uint64
 
 // A Change is a connection that became a member of a name, or ceased to be one.
 type Change struct {
-	Kind Kind
-	Name string
-	Conn Conn
-	Join bool
+	Kind    Kind
+	Name    string
+	Conn    Conn
+	Join    bool
+	Members int // of the name on this node, now
 }
 
 // Output is what follows from an event, each list in order. The caller reuses it.
@@ -140,7 +141,7 @@ func (c *Core) Attach(now time.Time, id Conn, cluster string, out *Output) error
 	}
 	c.conns[id] = &conn{cluster: cluster}
 	if cluster != "" {
-		c.change(now, Change{Cluster, cluster, id, true}, out)
+		c.change(now, Change{Kind: Cluster, Name: cluster, Conn: id, Join: true}, out)
 	}
 	return nil
 }
@@ -163,7 +164,7 @@ func (c *Core) Subscribe(now time.Time, id Conn, topic string, out *Output) (boo
 	}
 	s.index[topic] = len(s.topics)
 	s.topics = append(s.topics, topic)
-	c.change(now, Change{Topic, topic, id, true}, out)
+	c.change(now, Change{Kind: Topic, Name: topic, Conn: id, Join: true}, out)
 	return true, nil
 }
 
@@ -183,7 +184,7 @@ func (c *Core) Unsubscribe(now time.Time, id Conn, topic string, out *Output) bo
 	s.topics[last] = ""
 	s.topics = s.topics[:last]
 	delete(s.index, topic)
-	c.change(now, Change{Topic, topic, id, false}, out)
+	c.change(now, Change{Kind: Topic, Name: topic, Conn: id}, out)
 	return true
 }
 
@@ -195,30 +196,28 @@ func (c *Core) Detach(now time.Time, id Conn, out *Output) {
 	}
 	delete(c.conns, id)
 	if s.cluster != "" {
-		c.change(now, Change{Cluster, s.cluster, id, false}, out)
+		c.change(now, Change{Kind: Cluster, Name: s.cluster, Conn: id}, out)
 	}
 	for _, t := range s.topics {
-		c.change(now, Change{Topic, t, id, false}, out)
+		c.change(now, Change{Kind: Topic, Name: t, Conn: id}, out)
 	}
 }
 
 // change notes who became or ceased to be a member; the first member of a name and
 // the last one are for other nodes to know.
 func (c *Core) change(now time.Time, ch Change, out *Output) {
-	out.Changes = append(out.Changes, ch)
-	if c.overlay == nil {
-		return
-	}
 	t := title{ch.Kind, ch.Name}
 	if ch.Join {
 		c.names[t]++
 	} else if c.names[t]--; c.names[t] == 0 {
 		delete(c.names, t)
 	}
-	if c.State() == wire.InLeaving {
+	ch.Members = c.names[t]
+	out.Changes = append(out.Changes, ch)
+	if c.overlay == nil || c.State() == wire.InLeaving {
 		return // what members there are serves this node only
 	}
-	c.directory.SetLocal(now, c.Key(ch.Kind, ch.Name), c.names[t], c.Workers, &c.dir)
+	c.directory.SetLocal(now, c.Key(ch.Kind, ch.Name), ch.Members, c.Workers, &c.dir)
 	c.collect(now, out)
 }
 

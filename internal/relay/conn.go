@@ -43,6 +43,15 @@ type ending struct {
 	reason string
 }
 
+// String returns why a connection ends, for people.
+func (e ending) String() string {
+	why := [...]string{"orderly", "lost", "protocol violation", "slow", "limit", "node closes"}[e.cause]
+	if e.reason == "" {
+		return why
+	}
+	return why + ": " + e.reason
+}
+
 // conn is one program's connection. The goroutine in serve reads it and owns all
 // fields but those marked; it is the Sink of both data planes, messaging and
 // tunnel.
@@ -339,7 +348,7 @@ func (c *conn) oddity(what string, name []byte) {
 func (c *conn) end(e ending) {
 	c.told.CompareAndSwap(nil, &e)
 	now := time.Now()
-	c.server.Control.Detach(c.m)
+	c.server.Control.Detach(c.m, e.String())
 	c.count(e)
 
 	// From here on nothing more reaches the program. What it has not begun to

@@ -116,7 +116,7 @@ func (w *world) Unsubscribe(c *messaging.Conn, topic []byte) (had bool, err erro
 	return had, nil
 }
 
-func (w *world) Detach(c *messaging.Conn) {
+func (w *world) Detach(c *messaging.Conn, _ string) {
 	w.turn(func(now time.Time) { w.core.Detach(now, c.ID, &w.out) })
 	w.turn(func(time.Time) { w.plane.Forget(c) })
 }

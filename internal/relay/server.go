@@ -29,7 +29,7 @@ type Control interface {
 	Attach(c *messaging.Conn) error
 	Subscribe(c *messaging.Conn, topic []byte) (bool, error)
 	Unsubscribe(c *messaging.Conn, topic []byte) (bool, error)
-	Detach(c *messaging.Conn)
+	Detach(c *messaging.Conn, why string)
 }
 
 // Config is what a Server is made of. All fields but the last are required.

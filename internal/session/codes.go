@@ -150,7 +150,7 @@ var kinds = map[Code]refusalKind{
 	StreamFull:   {loud, "too many streams of messages", "fewer names, or fewer nodes that use each"},
 	WatchFull:    {loud, "too many nodes watch a name", "nothing to do: they ask again now and then"},
 
-	HTTPFull:   {loud, "as many admin connections as there may be", "close some pages or scripts"},
+	HTTPFull:   {loud, "more than an admin connection may take", "close some pages or scripts, or see what the error says they send"},
 	HTTPHost:   {loud, "a request for another host name", "use the address, or allow the name with --admin-host"},
 	HTTPOrigin: {loud, "a request of another site's page", "a page elsewhere tried to use the admin port"},
 	HTTPToken:  {loud, "a request without the token", "send the token in the state directory"},

@@ -31,6 +31,10 @@ type Refusal struct {
 // what an operator should look at once in ten minutes for each code and address, the
 // rest as totals, once a minute at most. Safe for concurrent use.
 type Refusals struct {
+	// Tell is told of each; nil: nobody is. It must not be changed once somebody may
+	// be refused.
+	Tell func(Refusal)
+
 	log *slog.Logger
 	now func() time.Time
 
@@ -65,7 +69,11 @@ func (r *Refusals) Refuse(code Code, addr string, peer ring.ID, err error) {
 	if !peer.IsZero() {
 		args = append(args, "node", peer)
 	}
-	warn, totals := r.note(Refusal{r.now(), code, addr, peer, err})
+	refusal := Refusal{r.now(), code, addr, peer, err}
+	warn, totals := r.note(refusal)
+	if r.Tell != nil {
+		r.Tell(refusal)
+	}
 	switch {
 	case warn:
 		r.log.Warn("refused: "+code.Meaning(), args...)
