@@ -12,7 +12,7 @@ import (
 
 const (
 	fresh     = time.Minute             // a node that was heard since is there
-	knockTime = 1800 * time.Millisecond // what a node waits for a knock that does not come, not quite
+	knockTime = 1500 * time.Millisecond // less than a node waits for a knock that does not come, more than it takes to refuse one
 )
 
 // dialled finds what the dials of the node tell about others: one finding for each
@@ -59,17 +59,20 @@ func (s *side) dial(d *node.DialReport) (Finding, bool) {
 	if d.Text != "" {
 		shown += ", " + oneLine(d.Text)
 	}
+	misdirected := s.misdirected(d, shown)
 	switch code := session.Code(d.Code); {
 	case slices.Contains(hostsOf(s.Report), ip) && portOf(d.Address) == portOf(s.Listen):
 		return s.finding(PeerSelf, s.isAlone() && len(s.Peers) == 1, false, "--peer names "+d.Address+", which is the node of "+s.host()+" itself",
 			"start it with --peer and the address of another node"), code == session.DialClosed
+	case misdirected != nil:
+		return *misdirected, true
 	case code == session.DialRefused || code == session.DialTimeout:
 		return s.noAnswer(d, there, shown), true
 	case code == session.DialClosed && d.Held < knockTime.Seconds():
 		return s.finding(Closed, false, true, shown+": most likely another key or network name there; "+s.host()+" has "+identity(s.Report),
 			fmt.Sprintf("iris doctor  # on %v: tells whom it refused, and why", ip), compare), true
 	case code == session.DialClosed || code == session.TLSTime:
-		return s.finding(MTU, false, false, fmt.Sprintf("%s after %.1f s: a connection comes about, and large packets do not pass", shown, d.Held), sizes(ip)...), true
+		return s.finding(MTU, false, false, fmt.Sprintf("%s after %.1f s: a connection comes about, and large packets do not pass, or no node listens there", shown, d.Held), sizes(ip)...), true
 	case code == session.TLSFailed:
 		return s.finding(Closed, false, true, shown, fmt.Sprintf("iris doctor  # on %v: tells whom it refused, and why", ip), compare), true
 	}
@@ -82,11 +85,6 @@ func (s *side) noAnswer(d *node.DialReport, there bool, shown string) Finding {
 	if f := s.heard(d.Address); there && tellsOther(f) {
 		return s.finding(Advertise, true, true, fmt.Sprintf("the node at %s tells others to dial %s; %s", f.From, list(f.Address), shown),
 			"start the node on "+f.From+" without --advertise, or with an address that others reach, and its port")
-	}
-	if s.other != nil {
-		if f, ok := s.misdirected(d, shown); ok {
-			return f
-		}
 	}
 	open := fmt.Sprintf("let TCP and UDP port %d in on %v, e.g.: nft add rule inet filter input tcp dport %d accept", port, ip, port)
 	switch {
@@ -111,25 +109,36 @@ func tellsOther(f *node.FoundReport) bool {
 	return !from.IsLinkLocalUnicast() && !slices.ContainsFunc(f.Address, func(a string) bool { return ipOf(a) == from })
 }
 
-// misdirected says whether the other node is not at all where it was dialled.
-func (s *side) misdirected(d *node.DialReport, shown string) (f Finding, ok bool) {
-	o, ip := s.other, ipOf(d.Address)
-	isHosts := slices.ContainsFunc(o.Interfaces, func(i node.InterfaceReport) bool {
-		return slices.ContainsFunc(prefixesOf(i), func(p netip.Prefix) bool { return p.Addr() == ip })
-	})
-	at := list(o.Status.Address)
+// misdirected says that the other node is not at all where it was dialled; nil: it is,
+// or none was given.
+func (s *side) misdirected(d *node.DialReport, shown string) *Finding {
+	if s.other == nil {
+		return nil
+	}
+	o, ip, at := s.other, ipOf(d.Address), list(s.other.Status.Address)
+	told := slices.Contains(o.Status.Address, d.Address)
+	var f Finding
 	switch {
 	case o.Listen == "":
-		return s.finding(Port, true, true, "the node that was dialled listens for nobody: "+shown, "start it without --listen none"), true
-	case !isHosts && slices.Contains(o.Status.Address, d.Address):
-		return s.finding(Advertise, true, true, fmt.Sprintf("others are told to dial %s, which is no address of that host; %s", at, shown),
-			"start that node without --advertise, or with an address that others reach"), true
-	case !isHosts:
-		return s.finding(Address, len(s.Peers) == 1, false, fmt.Sprintf("--peer names %s, and the node it should meet is at %s; %s", d.Address, at, shown), "correct --peer: "+at), true
-	case portOf(d.Address) != portOf(o.Listen) && !slices.Contains(o.Status.Address, d.Address):
-		return s.finding(Port, true, false, fmt.Sprintf("the node there is at %s; %s", at, shown), "correct the port of --peer: "+at), true
+		f = s.finding(Port, true, true, "the node that was dialled listens for nobody: "+shown, "start it without --listen none")
+	case told && !isOf(o, ip):
+		f = s.finding(Advertise, true, true, fmt.Sprintf("others are told to dial %s, which is no address of that host; %s", at, shown),
+			"start that node without --advertise, or with an address that others reach")
+	case !isOf(o, ip):
+		f = s.finding(Address, len(s.Peers) == 1, false, fmt.Sprintf("--peer names %s, and the node it should meet is at %s; %s", d.Address, at, shown), "correct --peer: "+at)
+	case !told && portOf(d.Address) != portOf(o.Listen):
+		f = s.finding(Port, true, false, fmt.Sprintf("the node there is at %s; %s", at, shown), "correct the port of --peer: "+at)
+	default:
+		return nil
 	}
-	return f, false
+	return &f
+}
+
+// isOf reports whether the host of a node has an address.
+func isOf(r *node.Report, ip netip.Addr) bool {
+	return slices.ContainsFunc(r.Interfaces, func(i node.InterfaceReport) bool {
+		return slices.ContainsFunc(prefixesOf(i), func(p netip.Prefix) bool { return p.Addr() == ip })
+	})
 }
 
 // slow reports whether dials of the other node come about and end after a while, as if

@@ -116,6 +116,7 @@ func TestCauses(t *testing.T) {
 		}, nil, Multicast},
 
 		{"Met", func(r *node.Report) { link(r, 2, true) }, func(r *node.Report) { link(r, 1, false) }, ""},
+		{"OtherMTU", func(*node.Report) {}, func(r *node.Report) { r.Interfaces[1].MTU = 9000 }, Multicast},
 		{"RouterBetween", func(r *node.Report) {
 			r.Interfaces[1].Addresses, r.Status.Address = []string{"10.0.7.1/24"}, []string{"10.0.7.1:14142"}
 		}, func(*node.Report) {}, Subnets},

@@ -20,7 +20,7 @@ func (s *side) local() (all []Finding) {
 	if !s.isAlone() {
 		return all
 	}
-	return slices.Concat(all, s.network(), s.chosen(), s.loopback(), s.sources(), s.taken(), s.small())
+	return slices.Concat(all, s.network(), s.chosen(), s.loopback(), s.sources(), s.elsewhere(), s.taken(), s.small())
 }
 
 // network looks whether any interface leads to others.
@@ -129,6 +129,16 @@ func (s *side) sources() []Finding {
 }
 
 func oneLine(text string) string { return strings.ReplaceAll(text, "\n", "; ") }
+
+// elsewhere finds that others are told addresses that the host has not.
+func (s *side) elsewhere() []Finding {
+	if len(s.Advertise) == 0 || slices.ContainsFunc(s.Advertise, func(a string) bool { return isOf(s.Report, ipOf(a)) }) {
+		return nil
+	}
+	return []Finding{s.finding(Advertise, false, false,
+		fmt.Sprintf("others are told to dial %s, which is no address of %s: that is right only where a router hands it on", list(s.Advertise), s.host()),
+		"start the node without --advertise, or with an address that others reach")}
+}
 
 func (s *side) taken() []Finding {
 	if s.Taken == "" {

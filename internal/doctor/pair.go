@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -31,7 +32,22 @@ func (s *side) compared() (all []Finding) {
 	case -ahead > maxSkew:
 		all = append(all, s.finding(Clock, false, true, fmt.Sprintf("the clock of the other host is behind by %v, unless its report is as old", -ahead.Round(time.Minute)), "date -u  # on both hosts: set the clock that is wrong"))
 	}
+	for _, p := range shared(s.Report, o) {
+		if a, b := mtuOn(s.Report, p), mtuOn(o, p); a != b {
+			return append(all, s.finding(MTU, false, a < b, fmt.Sprintf("in %v this host sends packets of up to %d octets, the other of up to %d", p, a, b), sizes(p.Addr())...))
+		}
+	}
 	return all
+}
+
+// mtuOn returns the MTU of the interface that leads to a subnet.
+func mtuOn(r *node.Report, subnet netip.Prefix) int {
+	for _, i := range r.Interfaces {
+		if slices.ContainsFunc(globals(i), func(p netip.Prefix) bool { return p.Masked() == subnet }) {
+			return i.MTU
+		}
+	}
+	return 0
 }
 
 // apart finds why neither node has heard of the other.

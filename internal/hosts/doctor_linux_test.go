@@ -22,6 +22,7 @@ type broken struct {
 	flags    [2][]string // of the nodes
 	net, key bool        // the second node has another
 	one      bool        // there is no second node
+	taken    bool        // another program has its port, takes connections and says nothing
 
 	want [2]string // cause, from the report of each host alone
 	pair string    // from both
@@ -53,6 +54,11 @@ var setups = []*broken{
 		flags: [2][]string{{"--discover", "none", "--peer", "10.77.0.2"}, {"--discover", "none", "--listen", ":15000"}},
 		want:  [2]string{doctor.Port, doctor.NoSearch}, pair: doctor.Port, side: 1,
 	},
+	{
+		name: "PortOfAnotherProgram", taken: true,
+		flags: [2][]string{{"--discover", "none", "--peer", "10.77.0.2"}, {"--discover", "none"}},
+		want:  [2]string{doctor.MTU, doctor.NoSearch}, pair: doctor.Port, side: 1,
+	},
 	{name: "OtherKey", key: true, want: [2]string{doctor.Key, doctor.Key}, pair: doctor.Key},
 	{name: "OtherName", net: true, want: [2]string{doctor.Key, doctor.Key}, pair: doctor.Name},
 	{
@@ -73,7 +79,7 @@ var setups = []*broken{
 	},
 	{
 		name: "WrongAdvertise", flags: [2][]string{{"--listen", "none"}, {"--advertise", "10.77.0.99:14142"}},
-		want: [2]string{doctor.Advertise, doctor.Alone}, pair: doctor.Advertise, side: 2,
+		want: [2]string{doctor.Advertise, doctor.Advertise}, pair: doctor.Advertise, side: 2,
 	},
 	{
 		name: "ListensOnLoopback", flags: [2][]string{nil, {"--listen", "127.0.0.1"}},
@@ -141,6 +147,13 @@ func (b *broken) start(t *testing.T, key, otherKey string) {
 		if err := b.breaks(b.lan); err != nil {
 			t.Fatalf("%s: %v", b.name, err)
 		}
+	}
+	if b.taken {
+		l, err := b.lan.Hosts[1].Listen("tcp", "10.77.0.2:"+port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
 	}
 	for i, h := range b.lan.Hosts {
 		net, file := secret+" network", key
