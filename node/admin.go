@@ -106,7 +106,7 @@ func (n *Node) serveHTTP(l net.Listener, answers http.Handler) (err error) {
 func (c *Config) checkAdmin() error {
 	if c.Admin == "" {
 		if len(c.AdminHosts) > 0 {
-			return errors.New("there are names for the admin port and no port: say where it is, such as 127.0.0.1:8080")
+			return errors.New("there are names for the admin port, and no port: give --admin-listen 127.0.0.1:8080")
 		}
 		return nil
 	}
@@ -119,7 +119,7 @@ func (c *Config) checkAdmin() error {
 	}
 	ip, err := netip.ParseAddr(host)
 	if c.Dev && host != "localhost" && (err != nil || !ip.IsLoopback()) {
-		return fmt.Errorf("a dev node stays on this host: give 127.0.0.1:%s for its admin port", port)
+		return fmt.Errorf("a dev node stays on this host: give it --admin-listen 127.0.0.1:%s", port)
 	}
 	return nil
 }

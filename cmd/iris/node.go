@@ -204,6 +204,10 @@ func (o *nodeFlags) config(cmd *cobra.Command, log *slog.Logger) (node.Config, e
 	// there is in use, up to the limit of announce.
 	c.Memory = o.limit() / 2
 
+	if _, port, err := net.SplitHostPort(o.admin); o.admin != "" && (err != nil || !isPort(port)) {
+		return c, usageError{fmt.Errorf("--admin-listen %q is no address: give HOST:PORT, such as 127.0.0.1:8080, or :8080 for every address of this host", o.admin)}
+	}
+
 	if o.dev {
 		// Only what was typed is refused: the environment may be there for
 		// other nodes.

@@ -5,12 +5,14 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -48,6 +50,7 @@ func TestMain(m *testing.M) {
 //	freeport VAR                     find a port that nobody has
 //	mode PATH OCTAL                  check the permissions of a file
 //	profile PATH TYPE                check that a file is a profile with samples of a type
+//	fetch STATUS WHERE PATH          ask for a path over HTTP, at HOST:PORT or a socket
 //
 // The program "program" attaches to a node, "tcpecho" knows nothing of nodes, and
 // "stranger" is not to be trusted: see programMain and those after it. What
@@ -69,6 +72,7 @@ func TestScripts(t *testing.T) {
 			"freeport": command(1, scriptFreeport),
 			"mode":     command(2, scriptMode),
 			"profile":  command(2, scriptProfile),
+			"fetch":    command(3, scriptFetch),
 		},
 	})
 }
@@ -299,6 +303,25 @@ func scriptMode(ts *testscript.TestScript, _ *script, args []string) {
 	ts.Check(err)
 	if got := info.Mode().Perm(); got != fs.FileMode(want) {
 		ts.Fatalf("%s has mode %04o, want %04o", args[0], got, want)
+	}
+}
+
+func scriptFetch(ts *testscript.TestScript, _ *script, args []string) {
+	network, host := "tcp", args[1]
+	if strings.Contains(args[1], "/") {
+		network, host = "unix", "iris"
+	}
+	client := http.Client{Timeout: waitTime, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, args[1])
+		},
+	}}
+	resp, err := client.Get("http://" + host + args[2])
+	ts.Check(err)
+	resp.Body.Close()
+	if strconv.Itoa(resp.StatusCode) != args[0] {
+		ts.Fatalf("%s of %s is answered %s, want %s", args[2], args[1], resp.Status, args[0])
 	}
 }
 
