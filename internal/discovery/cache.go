@@ -56,7 +56,7 @@ func (c *Cache) Run(ctx context.Context, found func(Found)) error {
 	t := time.NewTicker(cacheEvery)
 	defer t.Stop()
 	for {
-		offer(ctx, kept, c.Alone, found)
+		c.offer(ctx, kept, found)
 		select {
 		case <-t.C:
 		case <-ctx.Done():
@@ -75,15 +75,15 @@ func (c *Cache) Run(ctx context.Context, found func(Found)) error {
 }
 
 // offer hands over addresses, a few at a time, until the node has others.
-func offer(ctx context.Context, addrs []netip.AddrPort, alone func() bool, found func(Found)) {
-	for i, a := range addrs {
+func (c *Cache) offer(ctx context.Context, kept []netip.AddrPort, found func(Found)) {
+	for i, a := range kept {
 		if i > 0 && i%offerMost == 0 {
 			select {
 			case <-time.After(offerEvery):
 			case <-ctx.Done():
 			}
 		}
-		if ctx.Err() != nil || !alone() {
+		if ctx.Err() != nil || !c.Alone() {
 			return
 		}
 		found(Found{Addrs: []netip.AddrPort{a}})

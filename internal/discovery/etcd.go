@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -56,15 +57,15 @@ type EtcdConfig struct {
 // own there. What it reads there anybody may have written: only what was sealed with
 // the network's key counts.
 type Etcd struct {
+	trouble
 	c       EtcdConfig
 	lease   time.Duration
 	changed chan struct{}
-	wrong   map[string]bool // keys of entries that were named
 }
 
 // NewEtcd returns the source.
 func NewEtcd(c EtcdConfig) *Etcd {
-	return &Etcd{c: c, lease: etcdLease, changed: make(chan struct{}, 1), wrong: make(map[string]bool)}
+	return &Etcd{c: c, lease: etcdLease, changed: make(chan struct{}, 1)}
 }
 
 // EtcdURL returns the URL of a member of an etcd in full, or what is wrong with it.
@@ -95,7 +96,8 @@ func (e *Etcd) Changed() { signal(e.changed) }
 func (e *Etcd) Run(ctx context.Context, found func(Found)) error {
 	pause := etcdLeast
 	for {
-		s := &etcdSession{Etcd: e, found: found, entries: make(map[string]Found)}
+		s := &etcdSession{Etcd: e, found: found, entries: make(map[string]Found), wrong: make(map[string]error)}
+		began := time.Now()
 		err := s.run(ctx)
 		switch {
 		case ctx.Err() != nil:
@@ -103,17 +105,16 @@ func (e *Etcd) Run(ctx context.Context, found func(Found)) error {
 		case err == nil:
 			continue
 		case len(e.c.URLs) == 0:
+			e.setTrouble(nil) // it need not be there
 			e.c.Log.Debug("no etcd of this host helps to find other nodes", "error", err)
 			pause = etcdLook
-		case s.works || pause == etcdLeast:
-			pause = etcdLeast
-			e.c.Log.Warn("etcd does not help to find other nodes; it is tried again", "etcd", e.c.URLs, "error", err)
+		default:
+			e.note(e.c.Log, e.Name(), fmt.Errorf("%s: %w", strings.Join(e.c.URLs, " "), err))
+			if time.Since(began) > etcdMost {
+				pause = etcdLeast
+			}
 		}
-		select {
-		case <-time.After(pause/2 + rand.N(pause)):
-		case <-ctx.Done():
-			return nil
-		}
+		rest(ctx, pause)
 		pause = min(2*pause, etcdMost)
 	}
 }
@@ -123,13 +124,13 @@ type etcdSession struct {
 	*Etcd
 	found  func(Found)
 	client *clientv3.Client
-	works  bool
 
 	tags    []string
 	granted clientv3.LeaseID
 	told    []wire.Addr // what our entry says
 	renew   time.Time   // when it is to be written anew
 	entries map[string]Found
+	wrong   map[string]error // entries of which nothing comes, and why
 	members []Found
 }
 
@@ -173,9 +174,8 @@ func (s *etcdSession) run(ctx context.Context) (err error) {
 		watch := s.client.Watch(clientv3.WithRequireLeader(ctx), prefix, clientv3.WithPrefix(), clientv3.WithRev(revision+1))
 		running.Go(func() { pass(ctx, watch, events) })
 	}
-	s.works = true
 	s.seeds(ctx, urls)
-	timer := time.NewTimer(0)
+	timer, due := time.NewTimer(0), time.Now()
 	defer timer.Stop()
 	for {
 		select {
@@ -189,10 +189,14 @@ func (s *etcdSession) run(ctx context.Context) (err error) {
 			}
 			for _, event := range r.Events {
 				if event.Type == clientv3.EventTypeDelete {
-					delete(s.entries, string(event.Kv.Key))
-				} else if s.take(string(event.Kv.Key), event.Kv.Value) {
-					timer.Reset(rand.N(etcdSoon))
+					s.forget(string(event.Kv.Key))
+				} else {
+					s.take(string(event.Kv.Key), event.Kv.Value)
 				}
+			}
+			if soon := time.Now().Add(rand.N(etcdSoon)); soon.Before(due) {
+				due = soon
+				timer.Reset(time.Until(due))
 			}
 		case <-s.changed:
 			if err := s.tell(ctx); err != nil {
@@ -208,8 +212,10 @@ func (s *etcdSession) run(ctx context.Context) (err error) {
 			if err := s.tell(ctx); err != nil {
 				return err
 			}
+			s.note(s.c.Log, s.Name(), s.skipped())
 			s.offer()
-			timer.Reset(etcdOffer/2 + rand.N(etcdOffer))
+			due = time.Now().Add(etcdOffer/2 + rand.N(etcdOffer))
+			timer.Reset(time.Until(due))
 		case <-ctx.Done():
 			return nil
 		}
@@ -322,23 +328,31 @@ func (s *etcdSession) list(ctx context.Context, prefix string) (revision int64, 
 	}
 }
 
-// take takes in an entry, and reports whether it was none to skip.
-func (s *etcdSession) take(key string, value []byte) bool {
+// take takes in an entry.
+func (s *etcdSession) take(key string, value []byte) {
 	if key == s.key() {
-		return false
+		return
 	}
+	s.forget(key)
 	f, err := s.open(key, value)
-	if _, there := s.entries[key]; err == nil && !there && len(s.entries) >= mostTargets {
+	if err == nil && len(s.entries) >= mostTargets {
 		err = fmt.Errorf("there are more than %d", mostTargets)
 	}
-	if err != nil {
-		delete(s.entries, key)
-		s.skip(key, err)
-		return false
+	switch {
+	case err == nil:
+		s.entries[key] = f
+	case len(s.wrong) < mostTargets:
+		s.wrong[brief(key)] = err
 	}
-	s.entries[key] = f
-	return true
 }
+
+func (s *etcdSession) forget(key string) {
+	delete(s.entries, key)
+	delete(s.wrong, brief(key))
+}
+
+// brief returns as much of a key as is kept of those that no node made.
+func brief(key string) string { return key[:min(len(key), 128)] }
 
 // open reads an entry, of which no octet is trusted.
 func (s *etcdSession) open(key string, value []byte) (f Found, err error) {
@@ -367,15 +381,13 @@ func (s *etcdSession) open(key string, value []byte) (f Found, err error) {
 	return f, nil
 }
 
-// skip names an entry of which nothing comes, once.
-func (e *Etcd) skip(key string, err error) {
-	if len(e.wrong) >= mostTargets {
-		clear(e.wrong)
+// skipped names one of the entries of which nothing comes; nil: there is none.
+func (s *etcdSession) skipped() error {
+	if len(s.wrong) == 0 {
+		return nil
 	}
-	if key = key[:min(len(key), 100)]; !e.wrong[key] {
-		e.wrong[key] = true
-		e.c.Log.Warn("etcd holds an entry that no node of this network made; it is skipped", "key", key, "error", err)
-	}
+	key := slices.Min(slices.Collect(maps.Keys(s.wrong)))
+	return fmt.Errorf("%d entries of which nothing comes are skipped, as %q: %w", len(s.wrong), key, s.wrong[key])
 }
 
 // seeds are where nodes may be on the hosts of the members of etcd.

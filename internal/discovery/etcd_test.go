@@ -3,6 +3,7 @@ package discovery_test
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -100,6 +101,14 @@ func (e *etcd) put(key, value string) {
 	e.t.Helper()
 	e.do(func(ctx context.Context, c *clientv3.Client) error {
 		_, err := c.Put(ctx, key, value)
+		return err
+	})
+}
+
+func (e *etcd) delete(key string) {
+	e.t.Helper()
+	e.do(func(ctx context.Context, c *clientv3.Client) error {
+		_, err := c.Delete(ctx, key)
 		return err
 	})
 }
@@ -230,6 +239,18 @@ func (l *lister) says(t *testing.T, text string) {
 	})
 }
 
+// has waits until the trouble is as it says; nothing: until there is none.
+func (l *lister) has(t *testing.T, text string) {
+	t.Helper()
+	wait(t, func() bool {
+		_, err := l.Trouble()
+		return err == nil && text == "" || err != nil && text != "" && strings.Contains(err.Error(), text)
+	}, func() string {
+		_, err := l.Trouble()
+		return fmt.Sprintf("the trouble is %v, want %q", err, text)
+	})
+}
+
 func wait(t *testing.T, there func() bool, or func() string) {
 	t.Helper()
 	for end := time.Now().Add(findLimit); !there(); time.Sleep(10 * time.Millisecond) {
@@ -312,10 +333,12 @@ func TestEtcdMayRestart(t *testing.T) {
 	t.Parallel()
 	e := newEtcd(t)
 	a := newLister(t, 1, e.url, "192.0.2.1:14142").run(t)
-	a.says(t, "etcd does not help to find other nodes")
+	a.says(t, "one way to find other nodes has trouble; it is tried again")
 	a.says(t, "connection refused")
+	a.has(t, e.url)
 	e.start()
 	e.await(1)
+	a.has(t, "")
 	e.stop()
 	e.start()
 	b := newLister(t, 1, e.url, "192.0.2.2:14142").run(t)
@@ -342,11 +365,26 @@ func TestWrongEntriesInEtcdAreSkipped(t *testing.T) {
 	e.put(prefix+"copy", sealed)
 	a.run(t)
 	a.await(t, b.id.ID(), "192.0.2.2:14142")
-	a.says(t, "it is under the id of another node")
-	a.says(t, "not sealed with the network's key")
-	a.says(t, "1048576 octets, want 256")
-	e.put(prefix+"late", "x")
-	a.says(t, prefix+"late")
+	for _, v := range []struct{ delete, trouble string }{
+		{"", "10 entries of which nothing comes are skipped, as \"" + prefix + "\": malformed: 0 octets, want 256"},
+		{"", "/\\x1b[2J\": not sealed with the network's key"},
+		{"\x1b[2J", "/1\": malformed: 1048576 octets, want 256"},
+		{"1 2 3 4 5", "/copy\": it is under the id of another node"},
+	} {
+		for _, key := range strings.Split(v.delete, " ") {
+			if v.trouble[0] == '/' {
+				e.delete(prefix + key)
+			}
+		}
+		a.has(t, v.trouble)
+	}
+	e.put(prefix+"a", "x")
+	a.has(t, "4 entries")
+	a.has(t, "/a\"")
+	for _, key := range []string{"a", "copy", "huge", strings.Repeat("k", 10_000)} {
+		e.delete(prefix + key)
+	}
+	a.has(t, "")
 	c := newLister(t, 1, e.url, "192.0.2.3:14142").run(t)
 	a.await(t, c.id.ID(), "192.0.2.3:14142")
 }

@@ -26,20 +26,19 @@ const (
 	gceAnswer     = 64 << 10 // octets of metadata
 	gcePage       = 4 << 20  // octets of a page of instances
 	gcePages      = 20
-	gceInstances  = 4096 // addresses
+	gceInstances  = 4096 // addresses that are enough
 	gceInterfaces = 8
 	gceBits       = 20 // of a range, at least: it has scanMost addresses then
 
-	gceLook  = time.Minute      // until all is asked again, while alone
-	gceIdle  = 10 * time.Minute // when not
-	gceLeast = 10 * time.Second // after a failure, doubling
-	gceMost  = 5 * time.Minute
-	gceCall  = 30 * time.Second // for all of it
+	gceLeast = 10 * time.Second // between looks
+	gceAlone = time.Minute
+	gceMost  = 10 * time.Minute
 )
 
 // GCE is the Source of the instances of a project of Google Compute Engine. It also
 // tells which ranges the networks of this host have: its interfaces have a /32 each.
 type GCE struct {
+	trouble
 	Port   uint16 // where other nodes listen, most likely
 	Alone  func() bool
 	Within func([]netip.Prefix) // is told the ranges that addresses of this host are in
@@ -61,49 +60,28 @@ func (*GCE) Name() string { return "gce" }
 
 // Run implements Source.
 func (g *GCE) Run(ctx context.Context, found func(Found)) error {
-	failed := time.Duration(0)
-	for {
-		err := g.look(ctx, found)
-		pause := gceIdle
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil:
-			if failed == 0 {
-				g.Log.Warn("Google Compute Engine does not tell all about other hosts; it is asked again", "error", err)
-			}
-			failed = min(max(2*failed, gceLeast), gceMost)
-			pause = failed
-		default:
-			failed = 0
-			if g.Alone() {
-				pause = gceLook
-			}
-		}
-		select {
-		case <-time.After(pause/2 + rand.N(pause)):
-		case <-ctx.Done():
-			return nil
-		}
-	}
+	return (&looker{
+		trouble: &g.trouble,
+		by:      g.Name(), log: g.Log,
+		isAlone: g.Alone, least: gceLeast, alone: gceAlone, most: gceMost,
+		look: g.look,
+	}).run(ctx, found)
 }
 
-// look asks for the ranges, and while the node is alone for the instances.
-func (g *GCE) look(ctx context.Context, found func(Found)) error {
-	soon, cancel := context.WithTimeout(ctx, gceCall)
-	defer cancel()
+// look asks for the ranges, and while the node is alone for the instances: any of them
+// will do.
+func (g *GCE) look(ctx context.Context) ([]netip.AddrPort, error) {
 	m := metadata.NewWithOptions(&metadata.Options{Client: &http.Client{Transport: g.transport(), CheckRedirect: stay}})
-	ranges, networks, err := g.ranges(soon, m)
+	ranges, networks, err := g.ranges(ctx, m)
 	if len(ranges) > 0 {
 		g.Within(ranges)
 	}
 	if len(networks) == 0 || !g.Alone() {
-		return err
+		return nil, err
 	}
-	instances, e := g.instances(soon, m, networks)
-	rand.Shuffle(len(instances), func(i, j int) { instances[i], instances[j] = instances[j], instances[i] })
-	offer(ctx, instances, g.Alone, found)
-	return errors.Join(err, e)
+	all, e := g.instances(ctx, m, networks)
+	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	return all[:min(len(all), lookMost)], errors.Join(err, e)
 }
 
 // stay has an HTTP client go where it was sent, and nowhere else.
@@ -136,7 +114,7 @@ func (g *GCE) ranges(ctx context.Context, m *metadata.Client) (ranges []netip.Pr
 
 // instances returns where other nodes may be: at the addresses of the project's
 // instances in some networks.
-func (g *GCE) instances(ctx context.Context, m *metadata.Client, networks []string) (all []netip.AddrPort, err error) {
+func (g *GCE) instances(ctx context.Context, m *metadata.Client, networks []string) (all []netip.AddrPort, failed error) {
 	project, err := m.ProjectIDWithContext(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("ask the metadata server for the project: %w", shorter(err))
@@ -161,13 +139,13 @@ func (g *GCE) instances(ctx context.Context, m *metadata.Client, networks []stri
 	for range gcePages {
 		page := cmp.Or(g.Compute, "https://compute.googleapis.com") + "/compute/v1/projects/" + url.PathEscape(project) + "/aggregated/instances?" + query.Encode()
 		next, addrs, err := g.page(ctx, client, page, token.Access, networks)
-		all = append(all, addrs...)
-		if err != nil || next == "" || len(all) >= gceInstances {
-			return all[:min(len(all), gceInstances)], err
+		all, failed = append(all, addrs...), errors.Join(failed, err)
+		if next == "" || len(all) >= gceInstances {
+			break
 		}
 		query.Set("pageToken", next)
 	}
-	return all, nil
+	return all, failed
 }
 
 // page returns the addresses of a page of instances, and what the next is called.

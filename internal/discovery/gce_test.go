@@ -157,12 +157,12 @@ func TestGCEConforms(t *testing.T) {
 func TestGCETellsRangesAndInstances(t *testing.T) {
 	t.Parallel()
 	c := newCloud(t)
-	second := page("", "10.128.0.9", "garbage", "10.128.0.10")
+	second := page("", "10.128.0.9", "10.128.0.10")
 	c.answers[instancesAt] = func(w http.ResponseWriter, r *http.Request) {
 		if r.FormValue("pageToken") == "two&" {
 			second(w, r)
 		} else {
-			page("two&", "10.128.0.2", "10.128.0.7")(w, r)
+			page("two&", "10.128.0.2", "garbage", "10.128.0.7")(w, r)
 		}
 	}
 	c.run(t)

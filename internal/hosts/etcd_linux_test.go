@@ -43,7 +43,7 @@ func TestNodesFindEachOtherByEtcd(t *testing.T) {
 	if reply, err := n.client(t, 2).Request(withLimit(t), secret, nil); err != nil || string(reply) != "served" {
 		t.Errorf("without an etcd a local request is answered %q, %v", reply, err)
 	}
-	if line := n.line(t, 2, "etcd does not help"); !strings.Contains(line, url) {
+	if line := n.line(t, 2, "by=etcd"); !strings.Contains(line, url) {
 		t.Errorf("the log says %q", line)
 	}
 	start()

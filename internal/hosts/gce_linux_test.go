@@ -42,7 +42,7 @@ func TestRangeThatACloudTellsIsScanned(t *testing.T) {
 	}
 	for i := range n.nodes {
 		n.await(t, i, "it knows the other", has(1))
-		n.line(t, i, "Google Compute Engine does not tell all")
+		n.line(t, i, "by=gce")
 	}
 	n.await(t, 0, "it has probed", func(s *node.Status) bool { return s.Discovery.Sent["probes"] > 0 })
 }
