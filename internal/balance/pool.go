@@ -28,6 +28,7 @@ const (
 type Pool[T any] struct {
 	members []*Member[T] // in no order: choosing among many shuffles them
 	start   time.Time    // what instants are counted from
+	how     How          // the last choice came about
 }
 
 // An instant is a time, in nanoseconds since the start of the pool: comparing
@@ -56,6 +57,7 @@ type Member[T any] struct {
 	asked    instant // when a request was sent without a fresh one, if its answer is owed
 	uses     int     // choices the signal served
 	inFlight int     // what it said, and ours since then
+	chosen   uint64  // times, ever
 	workers  int
 	each     float64 // nanoseconds: handler time by worker
 
@@ -96,19 +98,21 @@ func (p *Pool[T]) Choose(now time.Time, r *rand.Rand, not ...*Member[T]) *Member
 	if len(drawn) > mostDrawn {
 		drawn = p.draw(r)
 	}
-	m := choose(drawn, at, r, not, false)
+	m, how := choose(drawn, at, r, not, false)
 	if m == nil && len(drawn) < len(p.members) {
-		m = choose(p.members, at, r, not, false)
+		m, how = choose(p.members, at, r, not, false)
 	}
 	if m == nil { // all are ejected: then none is
-		m = choose(p.members, at, r, not, true)
+		m, how = choose(p.members, at, r, not, true)
 	}
+	p.how = how
 	if m != nil {
 		if !m.fresh(at) {
 			m.asked = at
 		}
 		m.uses++
 		m.inFlight++
+		m.chosen++
 	}
 	return m
 }
@@ -127,11 +131,45 @@ func (p *Pool[T]) draw(r *rand.Rand) []*Member[T] {
 // answer: where requests are many, others would be known for ever, and it never
 // again. If nothing fresh is known of any, one is taken at random, each as often as
 // it is fast. Choose returns nil if none may be taken.
-func choose[T any](members []*Member[T], now instant, r *rand.Rand, not []*Member[T], all bool) *Member[T] {
+func choose[T any](members []*Member[T], now instant, r *rand.Rand, not []*Member[T], all bool) (*Member[T], How) {
+	s := look(members, now, not, all)
+	how := Lowest
+	switch {
+	case s.best == nil:
+		how = Random
+	case s.unasked > 0 && r.Uint32()%exploreOne == 0:
+		how = Explored
+	}
+	if s.stale == 0 || how == Lowest {
+		return s.best, Lowest
+	}
+	var taken *Member[T]
+	sum := 0.0
+	for _, m := range members {
+		if m.passed(now, not, all) || m.fresh(now) || how == Explored && !m.unasked(now) {
+			continue
+		}
+		weight := s.weight(m)
+		if sum += weight; r.Float64()*sum < weight { // one for which it is true replaces those before
+			taken = m
+		}
+	}
+	return taken, how
+}
+
+// A survey is what is known of the members that may be chosen.
+type survey[T any] struct {
+	best           *Member[T] // of those of which something fresh is known
+	stale, unasked int        // the others, and of these those that owe no answer
+	speed          float64    // of those that have said how fast they are
+	workers        int
+}
+
+func look[T any](members []*Member[T], now instant, not []*Member[T], all bool) survey[T] {
 	var best *Member[T]
 	lowest := math.Inf(1)
 	stale, unasked := 0, 0
-	speed, workers := 0.0, 0 // of those that have said how fast they are
+	speed, workers := 0.0, 0
 	for _, m := range members {
 		switch {
 		case m.passed(now, not, all):
@@ -151,28 +189,18 @@ func choose[T any](members []*Member[T], now instant, r *rand.Rand, not []*Membe
 			workers += max(m.Workers, 1)
 		}
 	}
-	explore := best != nil && unasked > 0 && r.Uint32()%exploreOne == 0
-	if stale == 0 || best != nil && !explore {
-		return best
-	}
 	if workers == 0 {
 		speed, workers = 1, 1
 	}
-	var taken *Member[T]
-	sum := 0.0
-	for _, m := range members {
-		if m.passed(now, not, all) || m.fresh(now) || explore && !m.unasked(now) {
-			continue
-		}
-		weight := speed * float64(max(m.Workers, 1)) / float64(workers)
-		if m.each > 0 {
-			weight = 1 / m.each
-		}
-		if sum += weight; r.Float64()*sum < weight { // one for which it is true replaces those before
-			taken = m
-		}
+	return survey[T]{best, stale, unasked, speed, workers}
+}
+
+// weight returns how often m is taken at random, beside others.
+func (s *survey[T]) weight(m *Member[T]) float64 {
+	if m.each > 0 {
+		return 1 / m.each
 	}
-	return taken
+	return s.speed * float64(max(m.Workers, 1)) / float64(s.workers)
 }
 
 // passed reports whether m may not be chosen; with all set it may though it is ejected.
