@@ -41,6 +41,8 @@ type cluster struct {
 	pool  balance.Pool[*Peer]
 	extra balance.Budget
 	rng   *rand.Rand // under mu
+
+	choices *choices // nil: nobody looks
 }
 
 func (cl *cluster) join(c *Conn) {
@@ -178,6 +180,9 @@ func (cl *cluster) choose(now time.Time, not choice, again bool) choice {
 	to := cl.best(now, not)
 	if to.peer != nil {
 		cl.passed++
+	}
+	if cl.choices != nil {
+		cl.note(now, to)
 	}
 	return to
 }

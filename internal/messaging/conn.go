@@ -74,8 +74,9 @@ const (
 // otherwise.
 type Conn struct {
 	ID      core.Conn
-	Cluster string // empty: client-only
-	Early   bool   // the program is told of a Lost at once, not at the deadline
+	Cluster string     // empty: client-only
+	Early   bool       // the program is told of a Lost at once, not at the deadline
+	Traced  func(Step) // hears what becomes of requests; nil, but where somebody looks
 	Counts  Counts
 
 	plane  *Plane
@@ -150,6 +151,9 @@ func (c *Conn) Reply(now time.Time, b *queue.Batch, id uint64, fault bool, body 
 		}
 		g.origin.answer(b, g.number, status, c.home.says(c.plane), body)
 		return
+	}
+	if g.conn.Traced != nil {
+		g.conn.Traced(Step{What: Answered, Node: c.plane.Self})
 	}
 	out := Replied
 	if fault {

@@ -271,6 +271,9 @@ func (p *Peer) replied(now time.Time, b *queue.Batch, f *wire.Frame) error {
 		return nil
 	}
 	g.cluster.signal(now, p, h.Load)
+	if g.conn.Traced != nil {
+		g.conn.Traced(Step{What: Answered, Node: p.ID, Hops: hops(f), Load: h.Load})
+	}
 	out := Replied
 	if h.Status == wire.ReplyFault {
 		out = Faulted
@@ -306,6 +309,9 @@ func (p *Peer) refused(now time.Time, b *queue.Batch, f *wire.Frame) error {
 	}
 	g.cluster.signal(now, p, m.Load)
 	var why *atomic.Uint64
+	if g.conn.Traced != nil {
+		g.conn.Traced(Step{What: refusals[m.Reason], Node: p.ID, Hops: hops(f), Load: m.Load})
+	}
 	switch m.Reason {
 	case wire.Gone:
 		p.plane.Drops.RefusedGone.Add(1)

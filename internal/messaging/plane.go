@@ -81,6 +81,7 @@ type Plane struct {
 	names   map[wire.Name]*interest
 	waiting map[string]*waiting // tickets parked for clusters without a member
 	gone    Totals              // of connections that are closed
+	asked   purse               // pays for names that an operator asks for
 	swept   time.Time
 	lookAt  time.Time // when streams and peers that wait for something are looked at; zero: none do
 }
@@ -306,6 +307,9 @@ func (p *Plane) place(now time.Time, b *queue.Batch, t ticket, name, body []byte
 		again = true
 		switch {
 		case to.member != nil:
+			if t.conn.Traced != nil {
+				t.conn.Traced(Step{What: Chosen, Node: p.Self})
+			}
 			m := to.member
 			id, ok := m.hand(now, b, grant{ticket: t, term: given}, t.kind, body)
 			if !ok {
@@ -353,6 +357,9 @@ func (p *Plane) placeThere(now time.Time, b *queue.Batch, t ticket, cl *cluster,
 	}
 	if !ok {
 		return true // it ended
+	}
+	if t.conn.Traced != nil {
+		t.conn.Traced(Step{What: Chosen, Node: to.peer.ID, Via: to.peer.router()})
 	}
 	number, err := to.peer.hand(now, b, t, cl, body, given, choosy)
 	if err != nil {
@@ -414,6 +421,9 @@ func (p *Plane) again(now time.Time, b *queue.Batch, t ticket, name string, body
 // park keeps a call until its cluster has a member, or with busy until its members
 // may take it, and tells the loop.
 func (p *Plane) park(t ticket, name, body []byte, busy bool) {
+	if t.conn.Traced != nil {
+		t.conn.Traced(Step{What: Waits})
+	}
 	parked, let, backed, ok := t.park(name, body, busy)
 	if ok {
 		n := note{name: parked, ticket: t}
