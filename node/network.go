@@ -43,6 +43,7 @@ type network struct {
 	dial func(context.Context, netip.AddrPort) (net.Conn, error) // tests have it refuse
 
 	linked map[ring.ID]*link.Link // the loop's
+	pings  pings
 
 	settled atomic.Bool // it has joined once, or need not wait for others
 
@@ -246,6 +247,7 @@ func (w *network) Failed(id ring.ID) {
 func (w *network) Control(l *link.Link, m wire.Message, f *wire.Frame) error {
 	head := *f
 	head.Body = nil
+	w.pings.heard(l, &head, m)
 	w.n.tell(func(now time.Time, _ *queue.Batch) { w.n.loop.Core.Receive(now, l.Peer(), &head, m, &w.n.loop.Out) })
 	return nil
 }

@@ -222,7 +222,7 @@ func (s *Status) list(w *network, known []overlay.Known) {
 			Sent:     c.Written,
 			Software: l.Info().Software,
 			Key:      l.Anchor(),
-			Waiting:  LaneStatus{c.Control, c.Routed, c.Waiting[wire.Requests], c.Waiting[wire.Publications], c.Waiting[wire.Bulk]},
+			Waiting:  lanes(c),
 		})
 	}
 	for _, k := range known {
@@ -239,6 +239,10 @@ func (s *Status) list(w *network, known []overlay.Known) {
 		}
 		s.Peers = append(s.Peers, p)
 	}
+}
+
+func lanes(c link.Counters) LaneStatus {
+	return LaneStatus{c.Control, c.Routed, c.Waiting[wire.Requests], c.Waiting[wire.Publications], c.Waiting[wire.Bulk]}
 }
 
 func addresses(in []wire.Addr) []string {

@@ -35,12 +35,14 @@ var (
 type job struct {
 	id     ring.ID // or nobody's
 	wanted bool    // it is nobody's, and Dial was called for the node that it found
+	began  time.Time
+	steps  Steps
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 }
 
 func (m *Manager) newJob(id ring.ID) *job {
-	j := &job{id: id}
+	j := &job{id: id, began: time.Now()}
 	j.ctx, j.cancel = context.WithCancelCause(m.ctx)
 	return j
 }
@@ -308,6 +310,7 @@ func (m *Manager) connect(j *job, addrs []netip.AddrPort) (nc net.Conn, addr net
 						}
 					})
 				}
+				j.steps.Connected = time.Since(j.began)
 				return r.nc, r.addr, failed, nil
 			}
 			failed = append(failed, r.addr)
@@ -364,6 +367,7 @@ func (m *Manager) hello(j *job, nc net.Conn, addr netip.AddrPort) (ring.ID, erro
 		return ring.ID{}, jobError(j, err)
 	}
 	id := c.Peer()
+	j.steps.Node, j.steps.Trusted = id, time.Since(j.began)
 	h, err := m.claim(j, id)
 	if err != nil {
 		c.Close()
@@ -383,6 +387,7 @@ func (m *Manager) hello(j *job, nc net.Conn, addr netip.AddrPort) (ring.ID, erro
 		return id, jobError(j, err)
 	}
 	l := newLink(m, id, w.Link, addr)
+	j.steps.Welcomed = time.Since(j.began)
 	l.dialled = true
 	l.info = Info{State: w.State, Addrs: w.Addrs, Software: w.Software, Caps: w.Caps, Seen: w.Seen.AddrPort}
 	l.rtt.Store(int64(time.Since(start)))

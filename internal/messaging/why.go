@@ -84,8 +84,8 @@ func (cl *cluster) note(now time.Time, to choice) {
 }
 
 // Why returns what the next choice among the members of a cluster is made of, and the
-// last ones; from now on, for a minute, they are kept. Loop.
-func (p *Plane) Why(now time.Time, name string) Why {
+// last ones; with keep set those are kept from now on, for a minute. Loop.
+func (p *Plane) Why(now time.Time, name string, keep bool) Why {
 	w := Why{}
 	if kept := p.waiting[name]; kept != nil {
 		w.Waiting = len(kept.tickets) - kept.gone
@@ -99,10 +99,12 @@ func (p *Plane) Why(now time.Time, name string) Why {
 	w.Members, w.Load, w.Watched = len(cl.members), int(cl.load.Load()), cl.watched.Load()
 	if w.Looking = cl.choices != nil && !now.After(cl.choices.until); w.Looking {
 		w.Choices = cl.choices.newest()
-	} else {
+	} else if keep {
 		cl.choices = new(choices)
 	}
-	cl.choices.until = now.Add(keptFor)
+	if keep {
+		cl.choices.until = now.Add(keptFor)
+	}
 	w.Nodes = cl.candidates(now, p)
 	return w
 }
@@ -122,11 +124,29 @@ func (cl *cluster) candidates(now time.Time, p *Plane) (out []Candidate) {
 		}
 		out[i].Workers = n.workers
 	}
+	cl.spreadDetours(now, out)
 	if len(cl.nodes) == 0 && len(cl.members) > 0 { // nothing is chosen among nodes
 		out = []Candidate{{Node: p.Self, Linked: true}}
 		out[0].InFlight, out[0].Chance = int(cl.load.Load()), 1
 	}
 	return out
+}
+
+// spreadDetours gives those that there is no link to their turns, if nobody else may be
+// chosen. With the lock held.
+func (cl *cluster) spreadDetours(now time.Time, out []Candidate) {
+	var detours []int
+	for i := range out {
+		if out[i].Chance != 0 {
+			return
+		}
+		if n := slices.IndexFunc(cl.nodes, func(n *memberNode) bool { return n.peer.ID == out[i].Node }); n >= 0 && cl.nodes[n].peer.detours(now) {
+			detours = append(detours, i)
+		}
+	}
+	for _, i := range detours {
+		out[i].Chance = 1 / float64(len(detours))
+	}
 }
 
 // id returns the node that a pool knows as a peer, or as nil.
