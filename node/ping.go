@@ -26,8 +26,8 @@ import (
 )
 
 const (
-	pingLimit  = 2 * time.Second // for the answer of a node that is known
-	reachLimit = 4 * time.Second // for a dial
+	pingLimit  = time.Second     // for the answer of a node that is known
+	reachLimit = 4 * time.Second // for one that is not
 )
 
 // PingStatus is what came of looking for a node, once.
@@ -154,8 +154,6 @@ func (w *network) ping(ctx context.Context, id ring.ID) (p PingStatus) {
 
 // reach dials an address that no known node has, and says how far that came.
 func (w *network) reach(ctx context.Context, addr netip.AddrPort) PingStatus {
-	ctx, cancel := context.WithTimeout(ctx, reachLimit)
-	defer cancel()
 	steps, err := w.links.Reach(ctx, addr)
 	p := PingStatus{Address: addr.String(), Dial: &DialStatus{milliseconds(steps.Connected), milliseconds(steps.Trusted), milliseconds(steps.Welcomed)}}
 	if !steps.Node.IsZero() {
@@ -243,7 +241,7 @@ func lookUp(ctx context.Context, host string) (addrs []netip.AddrPort, err error
 		}
 		name = h
 	}
-	ctx, cancel := context.WithTimeout(ctx, pingLimit)
+	ctx, cancel := context.WithTimeout(ctx, reachLimit/2)
 	defer cancel()
 	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 	if err != nil || len(ips) == 0 {
@@ -262,6 +260,8 @@ func (n *Node) Ping(ctx context.Context, host string) PingStatus {
 	if w == nil {
 		return PingStatus{Error: "this node is alone for good", Hint: "it was started with --dev: with --net and --key there may be others"}
 	}
+	ctx, cancel := context.WithTimeout(ctx, reachLimit)
+	defer cancel()
 	id, addr, err := w.find(ctx, host)
 	switch {
 	case err != nil:

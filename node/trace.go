@@ -38,14 +38,15 @@ type WayStatus struct {
 
 // TracedStatus is what became of a request.
 type TracedStatus struct {
-	Steps   []StepStatus `json:"steps"`
-	Total   float64      `json:"total_ms"` // as its program waited
-	Node    string       `json:"node"`     // who answered; empty: nobody
-	Hops    int          `json:"hops"`     // links that the answer passed; 0: it came from this node
-	Handler float64      `json:"handler_ms"`
-	Octets  int          `json:"octets"` // of the reply
-	Fault   string       `json:"fault,omitempty"`
-	Error   string       `json:"error,omitempty"` // there was no answer
+	Steps    []StepStatus `json:"steps"`
+	Total    float64      `json:"total_ms"` // as its program waited
+	Node     string       `json:"node"`     // who answered; empty: nobody
+	Hops     int          `json:"hops"`     // links that the answer passed; 0: it came from this node
+	Handler  float64      `json:"handler_ms"`
+	Octets   int          `json:"octets"` // of the reply
+	Fault    string       `json:"fault,omitempty"`
+	Error    string       `json:"error,omitempty"` // there was no answer
+	TimedOut bool         `json:"timed_out"`       // within 3 seconds
 }
 
 // StepStatus is one step of a request, as its origin sees it.
@@ -130,7 +131,7 @@ func (n *Node) sendTraced(ctx context.Context, cluster string, body []byte) (*Tr
 	case errors.As(err, &fault):
 		out.Fault = fault.Text
 	case err != nil:
-		out.Error = err.Error()
+		out.Error, out.TimedOut = err.Error(), errors.Is(err, context.DeadlineExceeded)
 	}
 	return &out, nil
 }

@@ -55,6 +55,17 @@ func (c *chosenNode) open(cmd *cobra.Command, path string) (io.ReadCloser, error
 	return admin.Open(cmd.Context(), n.dir, path)
 }
 
+// order has the node do what a path stands for, and returns what it answers.
+func (c *chosenNode) order(cmd *cobra.Command, path string, body []byte) (answer json.RawMessage, err error) {
+	n, err := c.find(cmd)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), 2*answerTime) // it asks others
+	defer cancel()
+	return answer, admin.Order(ctx, n.dir, path, body, &answer)
+}
+
 // A liveNode is one that answered.
 type liveNode struct {
 	dir    string // its own, with its admin socket

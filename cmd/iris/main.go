@@ -133,6 +133,7 @@ The flags of earlier nodes start a node too:
 	root.CompletionOptions.DisableDefaultCmd = true // newCompletionCommand is in its place
 	root.AddCommand(newDemoCommand(), newNodeCommand(), newStatusCommand(), newHealthCommand(), newEventsCommand(), newDoctorCommand())
 	root.AddCommand(newListCommands()...)
+	root.AddCommand(newPingCommand(), newTraceCommand(), newWhyCommand())
 	root.AddCommand(newKeygenCommand(), newServeCommand(), newRequestCommand(), newBroadcastCommand(),
 		newPublishCommand(), newSubscribeCommand(), newTunnelCommand(), newBenchCommand(), newSimulateCommand(),
 		newCompletionCommand(), newVersionCommand())

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,12 +20,23 @@ import (
 // decodes its answer into v. Where no node runs the error is fs.ErrNotExist or
 // ECONNREFUSED.
 func Ask(ctx context.Context, state, path string, v any) error {
-	body, err := Open(ctx, state, path)
+	answer, err := Open(ctx, state, path)
+	return decode(state, answer, err, v)
+}
+
+// Order has the node do what a path stands for, with a body, by POST. The rest is as with
+// Ask.
+func Order(ctx context.Context, state, path string, body []byte, v any) error {
+	answer, err := begin(ctx, state, http.MethodPost, path, body)
+	return decode(state, answer, err, v)
+}
+
+func decode(state string, answer io.ReadCloser, err error, v any) error {
 	if err != nil {
 		return err
 	}
-	defer body.Close()
-	if err := json.NewDecoder(body).Decode(v); err != nil {
+	defer answer.Close()
+	if err := json.NewDecoder(answer).Decode(v); err != nil {
 		return asking(state, err)
 	}
 	return nil
@@ -32,13 +44,17 @@ func Ask(ctx context.Context, state, path string, v any) error {
 
 // Open asks as Ask does, and returns the answer as it comes, for the caller to close.
 func Open(ctx context.Context, state, path string) (io.ReadCloser, error) {
+	return begin(ctx, state, http.MethodGet, path, nil)
+}
+
+func begin(ctx context.Context, state, method, path string, body []byte) (io.ReadCloser, error) {
 	client := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(context.Context, string, string) (net.Conn, error) {
 			return localsock.DialTrusted(filepath.Join(state, Socket))
 		},
 	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://iris"+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://iris"+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, asking(state, err)
 	}
