@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 
 	"github.com/project-iris/iris/internal/admin"
 )
@@ -119,6 +120,11 @@ func (c *Config) checkAdmin() error {
 	}
 	if err != nil {
 		return fmt.Errorf("%q is not where an admin port could be: give HOST:PORT, such as 127.0.0.1:8080", c.Admin)
+	}
+	for _, name := range c.AdminHosts {
+		if name == "" || strings.ContainsAny(name, ":/ ") {
+			return fmt.Errorf("%q is no name of a host: give --admin-host NAME, without http:// and port", name)
+		}
 	}
 	ip, err := netip.ParseAddr(host)
 	if c.Dev && host != "localhost" && (err != nil || !ip.IsLoopback()) {

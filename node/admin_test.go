@@ -100,8 +100,14 @@ func TestDevStaysOnLoopback(t *testing.T) {
 			t.Errorf("an admin port at %s: %v", addr, err)
 		}
 	}
-	if _, err := New(Config{Dev: true, AdminHosts: []string{"iris.example"}}); err == nil {
-		t.Error("names without a port are taken")
+	for _, c := range []Config{
+		{Dev: true, AdminHosts: []string{"iris.example"}},
+		{Dev: true, Admin: "127.0.0.1:0", AdminHosts: []string{"http://iris.example"}},
+		{Dev: true, Admin: "127.0.0.1:0", AdminHosts: []string{"iris.example:80"}},
+	} {
+		if _, err := New(c); err == nil {
+			t.Errorf("names %q for an admin port at %q are taken", c.AdminHosts, c.Admin)
+		}
 	}
 }
 
@@ -275,6 +281,7 @@ func TestSlowFollowerIsToldWhatItMissed(t *testing.T) {
 	for range 5 {
 		e.publish(long)
 	}
+	e.publish(Event{Event: "state"}) // for which there is room, and which is not the next
 	if f.octets > mostOctets {
 		t.Errorf("%d octets wait, at most %d may", f.octets, mostOctets)
 	}

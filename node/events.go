@@ -98,8 +98,8 @@ func (ev Event) line() []byte {
 	return append(b, '\n')
 }
 
-// A follower is where events wait for one who reads them. What finds no room is
-// counted, and told in its place.
+// A follower is where events wait for one who reads them. Once one finds no room, it and
+// all others are counted until something is taken, so that they are told in their place.
 type follower struct {
 	ready chan struct{} // something waits
 
@@ -112,7 +112,7 @@ type follower struct {
 func (f *follower) add(line []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.lines) >= mostEvents || f.octets+len(line) > mostOctets {
+	if f.missed > 0 || len(f.lines) >= mostEvents || f.octets+len(line) > mostOctets {
 		f.missed++
 		return
 	}
