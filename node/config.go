@@ -124,9 +124,22 @@ func DefaultMemory() int64 {
 // say.
 func HostMemory() (octets int64, from string) { return hostMemory() }
 
-// Descriptors is how many files and connections this process may have open: the hard
-// limit, as Go raises the soft one at the start.
-func Descriptors() int { return descriptors() }
+// DefaultPrograms is how many programs may be attached at once by default, as this
+// process may have so many files and connections open.
+func DefaultPrograms() (programs, files int) {
+	files = descriptors()
+	return min(10_000, max(64, (files-512)/4)), files
+}
+
+// checkPeers says what is wrong with Peers.
+func (c *Config) checkPeers() error {
+	for _, p := range c.Peers {
+		if _, port, err := discovery.SplitHostPort(p); err != nil || port == 0 {
+			return fmt.Errorf("%q is not the address of a peer: give HOST:PORT, such as 192.0.2.1:14142", p)
+		}
+	}
+	return nil
+}
 
 // credential is what the keys of the network allow.
 func (c *Config) credential() (*session.Credential, error) {
@@ -172,10 +185,8 @@ func (c *Config) check() error {
 	if err != nil {
 		return err
 	}
-	for _, p := range c.Peers {
-		if _, port, err := discovery.SplitHostPort(p); err != nil || port == 0 {
-			return fmt.Errorf("%q is not the address of a peer: give HOST:PORT, such as 192.0.2.1:14142", p)
-		}
+	if err := c.checkPeers(); err != nil {
+		return err
 	}
 	if c.State == "" && w.cache {
 		return errors.New("where other nodes were is kept in a state directory: give State, or leave out Cache")
@@ -187,7 +198,7 @@ func (c *Config) check() error {
 		c.MaxMessage = relaywire.DefaultLimits.Body
 	}
 	if c.MaxPrograms == 0 {
-		c.MaxPrograms = min(10_000, max(64, (descriptors()-512)/4))
+		c.MaxPrograms, _ = DefaultPrograms()
 	}
 	if c.Now == nil {
 		c.Now = time.Now

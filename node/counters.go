@@ -252,7 +252,11 @@ func (r *reading) linksClosed() (all []counter) {
 
 // anchors counts the links that came up, by which key vouched.
 func (r *reading) anchors() (all []counter) {
-	for i := range 1 + len(r.n.config.Accept) {
+	keys := 1
+	if w := r.n.network; w != nil {
+		keys = len(w.identity.Fingerprints())
+	}
+	for i := range keys {
 		all = append(all, counter{strconv.Itoa(i), r.linkStats.Anchors[i].Load(), nowhere, ""})
 	}
 	return all

@@ -23,6 +23,7 @@ const lonelyLimit = 10 * time.Second
 type search struct {
 	w      *network
 	finder *discovery.Finder
+	static *discovery.Static
 	ways   ways
 	lan    *discovery.LAN  // nil: none
 	etcd   *discovery.Etcd // nil: none
@@ -35,10 +36,8 @@ func newSearch(w *network) *search {
 	s := &search{w: w, lonely: make(chan struct{}, 1)}
 	s.ways, _ = parseWays(c.Discover) // they were checked
 	alone := func() bool { return w.standing().Alone }
-	var sources []discovery.Source
-	if len(c.Peers) > 0 {
-		sources = append(sources, &discovery.Static{Peers: c.Peers, Log: c.Log})
-	}
+	s.static = discovery.NewStatic(c.Peers, c.Log)
+	sources := []discovery.Source{s.static}
 	var at netip.AddrPort
 	if w.listener != nil {
 		at = w.listener.Addr().(*net.TCPAddr).AddrPort()
@@ -79,6 +78,7 @@ func newSearch(w *network) *search {
 		Knows:    w.knows,
 		Dial:     w.links.Find,
 		Keep:     w.links.Seed,
+		Drop:     w.links.Unseed,
 	})
 	return s
 }
@@ -135,17 +135,22 @@ func (s *search) port(at netip.AddrPort) uint16 {
 }
 
 func (s *search) start() {
-	if len(s.finder.Stats().Sources) == 0 {
-		s.w.settled.Store(true)
-		return
-	}
 	s.w.running.Go(func() { s.finder.Run(s.w.ctx) })
-	s.w.running.Go(s.watch)
+	if s.looks() {
+		s.w.running.Go(s.watch)
+	} else {
+		s.w.settled.Store(true)
+	}
 	if s.lan == nil && s.etcd != nil { // it tells others where we are, and nobody else looks
 		s.w.running.Go(func() {
 			discovery.Watch(s.w.ctx, s.w.n.config.Interfaces, s.w.moved)
 		})
 	}
+}
+
+// looks reports whether anybody is looked for.
+func (s *search) looks() bool {
+	return len(s.finder.Stats().Sources) > 1 || len(s.static.Peers()) > 0
 }
 
 // changed says that the network is not what it was.
@@ -278,7 +283,7 @@ func (w *network) lowest(subnet netip.Prefix) bool {
 
 // status returns what was counted; nil: nothing is looked for.
 func (s *search) status(r *reading) *DiscoveryStatus {
-	if len(r.finder.Sources) == 0 {
+	if !s.looks() {
 		return nil
 	}
 	d := &DiscoveryStatus{
@@ -289,7 +294,10 @@ func (s *search) status(r *reading) *DiscoveryStatus {
 		Refused:    map[string]uint64{},
 		Dials:      map[string]uint64{"nodes or addresses in hand": uint64(r.finder.Waiting)},
 	}
-	for _, one := range r.finder.Sources {
+	for i, one := range r.finder.Sources {
+		if i == 0 && len(s.static.Peers()) == 0 {
+			continue // none are named
+		}
 		status := SourceStatus{Name: one.Name, Found: one.Found, Failed: one.Failed}
 		if one.Ended != nil {
 			status.Ended = one.Ended.Error()

@@ -58,6 +58,7 @@ type Node struct {
 
 	mu      sync.Mutex
 	clients map[*Client]struct{} // nil: closed
+	socket  *localsock.Listener  // nil: none
 }
 
 // A task is work for the loop. What it puts in n.loop.Out is effective when done is
@@ -194,6 +195,9 @@ func (n *Node) listen() error {
 			c.Log.Warn("no Unix socket: programs use TCP", "error", err)
 		} else {
 			n.listeners = append(n.listeners, l)
+			n.mu.Lock()
+			n.socket = l
+			n.mu.Unlock()
 		}
 	}
 	for _, l := range n.listeners {

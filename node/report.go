@@ -90,7 +90,7 @@ func (n *Node) Report() (*Report, error) {
 		Status:     status,
 		Keys:       []string{},
 		Advertise:  slices.Clone(c.Advertise),
-		Peers:      slices.Clone(c.Peers),
+		Peers:      []string{},
 		Discover:   shown(c.Discover),
 		Only:       slices.Clone(c.Interfaces),
 		Interfaces: interfaces(),
@@ -107,6 +107,7 @@ func (n *Node) Report() (*Report, error) {
 // fill fills in what a node has that is not alone for good.
 func (r *Report) fill(w *network) {
 	r.Keys = w.identity.Fingerprints()
+	r.Peers = w.search.static.Peers()
 	if w.listener != nil {
 		r.Listen = w.listener.Addr().String()
 	}

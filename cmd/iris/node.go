@@ -141,7 +141,8 @@ func (o *nodeFlags) run(cmd *cobra.Command) error {
 	if o.print {
 		return o.printConfig(cmd.OutOrStdout(), cmd.Flags())
 	}
-	log := o.logger(cmd.ErrOrStderr())
+	level := new(slog.LevelVar)
+	log := o.logger(cmd.ErrOrStderr(), level)
 	config, err := o.config(cmd, log)
 	if err != nil {
 		return withOrigins(err, cmd.Flags())
@@ -150,15 +151,22 @@ func (o *nodeFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	signals := make(chan os.Signal, 2)
+	signals, hangups := make(chan os.Signal, 2), make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !o.dev && !signal.Ignored(syscall.SIGHUP) { // a dev node ends with its terminal
+		signal.Notify(hangups, syscall.SIGHUP)
+	}
 
 	n, err := start(config)
 	if err != nil {
 		return errors.Join(withOrigins(err, cmd.Flags()), profiles.finish())
 	}
-	if err = o.announce(cmd.OutOrStdout(), n, config); err == nil {
-		log.Info("stopping", "signal", (<-signals).String())
+	if err = o.announce(cmd.OutOrStdout(), n, config, cmd.Flags()); err == nil {
+		l := &live{node: n, started: config, typed: cmd.Flags(), level: level, now: allTexts(cmd.Flags())}
+		s := supervise(n, os.Getenv, config.Log)
+		end := l.until(signals, hangups, s)
+		log.Info("stopping", "signal", end.String())
+		s.tell("STOPPING=1", "STATUS=finishing what programs work on")
 	}
 	// Now rather than after Close: a second signal does not wait for that.
 	err = errors.Join(err, profiles.finish())
@@ -175,16 +183,20 @@ func (o *nodeFlags) run(cmd *cobra.Command) error {
 	}
 }
 
-func (o *nodeFlags) logger(w io.Writer) *slog.Logger {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(o.logLevel.value)); err != nil {
-		panic(err) // the words of the flag are levels
-	}
+// logger returns a logger whose level may be changed by level.
+func (o *nodeFlags) logger(w io.Writer, level *slog.LevelVar) *slog.Logger {
+	o.setLevel(level)
 	options := &slog.HandlerOptions{Level: level}
 	if o.logFormat.value == "json" {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
 	return slog.New(slog.NewTextHandler(w, options))
+}
+
+func (o *nodeFlags) setLevel(level *slog.LevelVar) {
+	if err := level.UnmarshalText([]byte(o.logLevel.value)); err != nil {
+		panic(err) // the words of the flag are levels
+	}
 }
 
 // config returns the configuration of the node that the flags ask for.
@@ -227,22 +239,9 @@ func (o *nodeFlags) config(cmd *cobra.Command, log *slog.Logger) (node.Config, e
 		if err := o.others(&c); err != nil {
 			return c, err
 		}
-		key, source, err := o.findKey(cmd)
-		if errors.Is(err, session.ErrNoKey) {
-			return c, usageError{err}
-		}
-		if err != nil {
+		c.Network = o.net
+		if err := o.keys(&c, cmd.Flags(), cmd.InOrStdin(), log); err != nil {
 			return c, err
-		}
-		c.Network, c.Key = o.net, key.Signer()
-		log.Info("the network's key", "key", key.Fingerprint(), "from", source)
-		for _, file := range o.accept {
-			other, err := session.LoadKey(file, o.insecure)
-			if err != nil {
-				return c, fmt.Errorf("--also-accept: %w", err)
-			}
-			c.Accept = append(c.Accept, other.Signer())
-			log.Info("another key is accepted", "key", other.Fingerprint(), "from", file)
 		}
 	}
 	c.Log = log
@@ -295,17 +294,43 @@ func (o *nodeFlags) socketPath(port int) string {
 	}
 }
 
-// findKey returns the key of the network.
-func (o *nodeFlags) findKey(cmd *cobra.Command) (*session.Key, string, error) {
-	from := cmd.Flags().Lookup("key")
-	if noted(from, noteOrigin) == variable("key") {
-		return session.FindKey("", o.insecure, os.Getenv, cmd.InOrStdin()) // where it is looked for anyway
+// keys fills in the key of the network, unless it is there, and further ones that are
+// accepted.
+func (o *nodeFlags) keys(c *node.Config, flags *pflag.FlagSet, stdin io.Reader, log *slog.Logger) error {
+	if c.Key == nil {
+		if err := o.ownKey(c, flags, stdin, log); err != nil {
+			return err
+		}
 	}
-	key, source, err := session.FindKey(o.key, o.insecure, os.Getenv, cmd.InOrStdin())
-	if file := noted(from, noteOrigin); file != "" && source == "--key" {
-		source = file
+	for _, file := range o.accept {
+		other, err := session.LoadKey(file, o.insecure)
+		if err != nil {
+			return fmt.Errorf("--also-accept: %w", err)
+		}
+		c.Accept = append(c.Accept, other.Signer())
+		log.Info("another key is accepted", "key", other.Fingerprint(), "from", file)
 	}
-	return key, source, err
+	return nil
+}
+
+func (o *nodeFlags) ownKey(c *node.Config, flags *pflag.FlagSet, stdin io.Reader, log *slog.Logger) error {
+	flag, from := o.key, noted(flags.Lookup("key"), noteOrigin)
+	if from == variable("key") {
+		flag = "" // it is looked for there anyway
+	}
+	key, source, err := session.FindKey(flag, o.insecure, os.Getenv, stdin)
+	if errors.Is(err, session.ErrNoKey) {
+		return usageError{err}
+	}
+	if err != nil {
+		return err
+	}
+	if source == "--key" {
+		source = cmp.Or(from, source)
+	}
+	c.Key = key.Signer()
+	log.Info("the network's key", "key", key.Fingerprint(), "from", source)
+	return nil
 }
 
 // others fills in how this node and others find each other.
@@ -441,15 +466,26 @@ func (o *nodeFlags) limit() int64 {
 	return max(node.DefaultMemory(), leastMemory)
 }
 
+// memoryFrom tells what the memory to stay within is, and where that is from.
+func (o *nodeFlags) memoryFrom(origin string) string {
+	if o.memory != 0 {
+		return octets(o.limit()) + ", by " + origin
+	}
+	host, from := node.HostMemory()
+	return fmt.Sprintf("%s, for %s by %s", octets(o.limit()), octets(host), from)
+}
+
 // announce tells where programs attach, bounds the memory of the process, and
 // has a dev node prove itself.
-func (o *nodeFlags) announce(w io.Writer, n *node.Node, c node.Config) error {
+func (o *nodeFlags) announce(w io.Writer, n *node.Node, c node.Config, flags *pflag.FlagSet) error {
 	s, err := n.Status()
 	if err != nil {
 		return err
 	}
 	memory := o.limit()
 	debug.SetMemoryLimit(memory / 8 * 7) // the rest is for what the runtime does not count
+	programs, files := node.DefaultPrograms()
+	c.Log.Info("limits", "memory", o.memoryFrom(origin(flags.Lookup("memory"))), "programs", programs, "files", files)
 	c.Log.Info("programs attach here", "relay", strings.Join(s.Relay, " "), "memory", octets(memory))
 	if !o.dev {
 		if log := c.Log.With("node", short(s.Node)); len(s.Address) > 0 {

@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/project-iris/iris/internal/relaywire"
-	"github.com/project-iris/iris/node"
 )
 
 // printConfig writes the configuration as a file that --config takes. What is left to
@@ -35,10 +34,9 @@ func (o *nodeFlags) printConfig(w io.Writer, flags *pflag.FlagSet) error {
 
 // automatic tells what the node makes of flags without a value, as far as that is known.
 func (o *nodeFlags) automatic() map[string]string {
-	host, from := node.HostMemory()
 	is := map[string]string{
 		"listen":      ":" + nodePort + ", or any port where that is taken",
-		"memory":      fmt.Sprintf("%s, by %s in %s", octets(o.limit()), octets(host), from),
+		"memory":      o.memoryFrom(""),
 		"max-message": octets(int64(relaywire.DefaultLimits.Body)),
 	}
 	if socket := o.socketPath(int(o.port)); socket != "" {

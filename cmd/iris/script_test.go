@@ -35,6 +35,7 @@ func TestMain(m *testing.M) {
 		"iris":     main,
 		"program":  programMain,
 		"stranger": strangerMain,
+		"notified": notifiedMain,
 		"tcpecho":  tcpechoMain,
 	})
 }
@@ -45,15 +46,16 @@ func TestMain(m *testing.M) {
 //	exits STATUS COMMAND...          run a command that is to exit so
 //	start NAME COMMAND...            run one in the background
 //	waitline NAME REGEXP [VAR...]    wait for a line of its output; its groups go to VAR
-//	signal NAME TERM|INT|KILL...     send it signals
+//	signal NAME TERM|INT|KILL|HUP...     send it signals
 //	ended NAME STATUS                wait for its end; stdout and stderr are then its own
 //	freeport VAR                     find a port that nobody has
 //	mode PATH OCTAL                  check the permissions of a file
 //	profile PATH TYPE                check that a file is a profile with samples of a type
 //	fetch STATUS WHERE PATH          ask for a path over HTTP, at HOST:PORT or a socket
 //
-// The program "program" attaches to a node, "tcpecho" knows nothing of nodes, and
-// "stranger" is not to be trusted: see programMain and those after it. What
+// The program "program" attaches to a node, "tcpecho" knows nothing of nodes,
+// "notified" is told by them how they are, and "stranger" is not to be trusted: see
+// programMain and those after it. What
 // scripts start has the environment of setup; "env" sets more. All that nodes
 // write by default is below $PRIVATE, a directory that nobody else can change.
 func TestScripts(t *testing.T) {
@@ -245,7 +247,7 @@ func scriptWaitline(ts *testscript.TestScript, s *script, args []string) {
 }
 
 func scriptSignal(ts *testscript.TestScript, s *script, args []string) {
-	signals := map[string]os.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "KILL": syscall.SIGKILL}
+	signals := map[string]os.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "KILL": syscall.SIGKILL, "HUP": syscall.SIGHUP}
 	p := s.find(ts, args[0])
 	for _, name := range args[1:] {
 		if signals[name] == nil {
@@ -507,6 +509,24 @@ func runTCPClient() error {
 		return err
 	}
 	return <-received
+}
+
+// notifiedMain is a service manager: it prints what comes at the socket PATH.
+func notifiedMain() {
+	l, err := net.ListenPacket("unixgram", os.Args[1])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "notified:", err)
+		os.Exit(1)
+	}
+	fmt.Println("listening")
+	b := make([]byte, 4096)
+	for {
+		n, _, err := l.ReadFrom(b)
+		if err != nil {
+			return
+		}
+		fmt.Printf("%s\nend\n", b[:n])
+	}
 }
 
 // strangerMain listens on the Unix socket PATH as a user that root does not

@@ -13,10 +13,7 @@ import (
 
 func TestStaticConforms(t *testing.T) {
 	discoverytest.Conform(t, func(*testing.T) discovery.Source {
-		return &discovery.Static{
-			Peers: []string{"192.0.2.1:14142", "[2001:db8::1]:7"},
-			Log:   slog.New(slog.DiscardHandler),
-		}
+		return discovery.NewStatic([]string{"192.0.2.1:14142", "[2001:db8::1]:7"}, slog.New(slog.DiscardHandler))
 	}, netip.MustParseAddrPort("192.0.2.1:14142"), netip.MustParseAddrPort("[2001:db8::1]:7"))
 }
 

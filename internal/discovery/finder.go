@@ -30,6 +30,9 @@ type FinderConfig struct {
 
 	// Keep has an address of the operator dialled for ever. It returns at once.
 	Keep func(netip.AddrPort)
+
+	// Drop ends what Keep has begun. It returns at once.
+	Drop func(netip.AddrPort)
 }
 
 // A Finder runs the sources of a node, and dials what they find: each address no more
@@ -197,6 +200,13 @@ func (f *Finder) source(ctx context.Context, i int, s Source) {
 
 // take takes in a finding. What the operator named is dialled for ever, by Keep.
 func (f *Finder) take(now time.Time, n found) {
+	if n.Gone {
+		for _, a := range n.Addrs {
+			delete(f.kept, a)
+			f.c.Drop(a)
+		}
+		return
+	}
 	f.count(func(s *FinderStats) { s.Sources[n.source].Found++ })
 	f.remember(LastFound{now, f.c.Sources[n.source].Name(), n.Found})
 	if !n.Keep {

@@ -27,4 +27,5 @@ type Found struct {
 	From  netip.Addr // where a packet came from that says so; zero: there was none
 	Addrs []netip.AddrPort
 	Keep  bool // the operator named the address: it is dialled again for ever
+	Gone  bool // the operator names it no longer
 }

@@ -141,24 +141,37 @@ func (m *Manager) search(j *job, addrs []netip.AddrPort) error {
 // Seed keeps in touch with whoever is at an address, one of the operator's. It is
 // dialled until there is a link. When that ends it is dialled again, once the node
 // that was there is not known any more: until then others tell of it, and it is for
-// them to say who needs a link. That goes on until the manager is stopped.
+// them to say who needs a link. That goes on until Unseed, or the manager is stopped.
 func (m *Manager) Seed(addr netip.AddrPort) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.stopped {
+	if m.stopped || m.seeds[addr] != nil {
 		return
 	}
+	ctx, cancel := context.WithCancel(m.ctx)
+	m.seeds[addr] = cancel
 	m.running.Go(func() {
-		for m.ctx.Err() == nil && m.seed(addr) {
+		for ctx.Err() == nil && m.seed(ctx, addr) {
 		}
 	})
 }
 
+// Unseed ends what Seed has begun. A link that is there stays.
+func (m *Manager) Unseed(addr netip.AddrPort) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if cancel := m.seeds[addr]; cancel != nil {
+		cancel()
+		delete(m.seeds, addr)
+	}
+}
+
 // seed dials the address, and waits while there is a link, or the node is known. It
 // reports false if it is this node's own.
-func (m *Manager) seed(addr netip.AddrPort) bool {
+func (m *Manager) seed(ctx context.Context, addr netip.AddrPort) bool {
 	j := m.newJob(ring.ID{})
 	defer j.cancel(nil)
+	defer context.AfterFunc(ctx, func() { j.cancel(ctx.Err()) })()
 	id, _, err := m.try(j, []netip.AddrPort{addr})
 	m.done(j, id, err)
 	if isCode(err, session.PeerSelf) || isCode(err, session.DialClosed) && m.own(addr) {
@@ -168,13 +181,13 @@ func (m *Manager) seed(addr netip.AddrPort) bool {
 	if l := m.Link(id); l != nil {
 		select {
 		case <-l.gone:
-		case <-m.ctx.Done():
+		case <-ctx.Done():
 		}
 	}
 	for m.Known != nil && !id.IsZero() && m.Known(id) {
 		select {
 		case <-time.After(seedRest):
-		case <-m.ctx.Done():
+		case <-ctx.Done():
 			return false
 		}
 	}

@@ -89,6 +89,38 @@ func TestSeedOfAKnownNodeRestsUntilThatIsLost(t *testing.T) {
 	})
 }
 
+// What the operator names no longer is not dialled again; a link that is there stays.
+func TestUnseededAddressIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a, b := w.node(1, w.identity()), w.node(2, w.identity())
+		defer a.stop()
+		defer b.stop()
+		a.Seed(b.addr)
+		a.Seed(b.addr) // once is enough
+		a.Seed(addr(3))
+		synctest.Wait()
+		a.Unseed(b.addr)
+		a.Unseed(addr(3))
+		a.Unseed(addr(4)) // was none
+		time.Sleep(time.Minute)
+		if a.Link(b.Identity.ID()) == nil {
+			t.Error("the link is gone")
+		}
+		a.Close(b.Identity.ID(), "not needed")
+		dialled := len(a.Outcomes())
+		time.Sleep(time.Hour)
+		if n := count(a.heard(), "up"); n != 1 || len(a.Outcomes()) != dialled {
+			t.Errorf("up %d times, want once; dialled %v", n, a.Outcomes())
+		}
+		a.Seed(b.addr)
+		synctest.Wait()
+		if n := count(a.heard(), "up"); n != 2 {
+			t.Errorf("up %d times once it is named again, want twice", n)
+		}
+	})
+}
+
 func TestFailedAddressIsLeftAloneForLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -94,6 +94,7 @@ type Manager struct {
 	links     int
 	admitting map[*session.Conn]struct{}
 	backoffs  map[netip.AddrPort]*backoff
+	seeds     map[netip.AddrPort]context.CancelFunc
 	outcomes  []Outcome     // oldest first
 	forgiven  chan struct{} // closed, and made anew, when some of them end early
 }
@@ -127,6 +128,7 @@ func NewManager(c Config) *Manager {
 		peers:     make(map[ring.ID]*peer),
 		admitting: make(map[*session.Conn]struct{}),
 		backoffs:  make(map[netip.AddrPort]*backoff),
+		seeds:     make(map[netip.AddrPort]context.CancelFunc),
 		forgiven:  make(chan struct{}),
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())

@@ -80,6 +80,34 @@ func TestMoreUsersAreLetIn(t *testing.T) {
 	}
 }
 
+func TestOtherUsersAreLetInLater(t *testing.T) {
+	path := socketPath(t)
+	l, _ := serve(t, path, Options{UIDs: []int{guest}})
+	if err := os.Chmod(filepath.Dir(filepath.Dir(path)), 0o711); err != nil {
+		t.Fatal(err)
+	}
+	mode := func(want os.FileMode) {
+		t.Helper()
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
+			t.Errorf("the socket has mode %v, error %v, want %v", info.Mode().Perm(), err, want)
+		}
+	}
+	mode(0o666)
+	if err := l.Trust([]int{stranger}); err != nil {
+		t.Fatal(err)
+	}
+	if got := output(t, commandAs(t, stranger, "dialTrusted", path)); got != `told "hello"` {
+		t.Errorf("who is let in now says %s, want hello", got)
+	}
+	if got := output(t, commandAs(t, guest, "dial", path)); got != `told ""` {
+		t.Errorf("who was let in before says %s, want to be told nothing", got)
+	}
+	if err := l.Trust(nil); err != nil {
+		t.Fatal(err)
+	}
+	mode(0o600)
+}
+
 func TestForeignServerUID(t *testing.T) {
 	dir := testDir(t)
 	path := filepath.Join(dir, "s")

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -41,8 +42,8 @@ type Options struct {
 // used concurrently.
 type Listener struct {
 	socket  *net.UnixListener
-	lock    *os.File // flock on PATH.lock
-	trusted []int
+	lock    *os.File              // flock on PATH.lock
+	uids    atomic.Pointer[[]int] // let in beside root and our own user
 	refused func(uid int)
 }
 
@@ -71,10 +72,7 @@ func listen(path string, opt Options) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	socketMode, dirMode := fs.FileMode(0o600), fs.FileMode(0o700)
-	if len(opt.UIDs) > 0 {
-		socketMode, dirMode = 0o666, 0o711
-	}
+	socketMode, dirMode := modes(opt.UIDs)
 	dir := filepath.Dir(path)
 	if err := checkTrusted(dir, dirMode); err != nil {
 		return nil, err
@@ -92,12 +90,38 @@ func listen(path string, opt Options) (*Listener, error) {
 		lock.Close()
 		return nil, err
 	}
-	return &Listener{
-		socket:  socket,
-		lock:    lock,
-		trusted: append([]int{0, os.Geteuid()}, opt.UIDs...),
-		refused: opt.Refused,
-	}, nil
+	l := &Listener{socket: socket, lock: lock, refused: opt.Refused}
+	l.uids.Store(&opt.UIDs)
+	return l, nil
+}
+
+// modes returns those of a socket and its directory that let users in.
+func modes(uids []int) (socket, dir fs.FileMode) {
+	if len(uids) > 0 {
+		return 0o666, 0o711
+	}
+	return 0o600, 0o700
+}
+
+// Trust lets in uids from now on in the place of Options.UIDs. Who is connected stays so;
+// the directory stays as open as it is.
+func (l *Listener) Trust(uids []int) error {
+	path := l.Addr().String()
+	socketMode, dirMode := modes(uids)
+	if err := widen(filepath.Dir(path), dirMode&0o011); err != nil {
+		return err
+	}
+	if err := os.Chmod(path, socketMode); err != nil {
+		return err
+	}
+	uids = slices.Clone(uids)
+	l.uids.Store(&uids)
+	return nil
+}
+
+// trusts reports whether a user is let in.
+func (l *Listener) trusts(uid int) bool {
+	return uid == 0 || uid == os.Geteuid() || slices.Contains(*l.uids.Load(), uid)
 }
 
 // bind listens on path, over the socket of a dead process if there is one. The
@@ -151,7 +175,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		uid, err := PeerUID(c)
-		if err == nil && slices.Contains(l.trusted, uid) {
+		if err == nil && l.trusts(uid) {
 			return c, nil
 		}
 		c.Close()
