@@ -5,10 +5,12 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/project-iris/iris/node"
 )
 
+// dev finds that the node has nobody to meet.
 func (s *side) dev() []Finding {
 	return []Finding{s.finding(Dev, true, false, "the node of "+s.host()+" runs with --dev: its network is its own, and never leaves the host",
 		"iris keygen demo.key && iris node --net demo --key demo.key  # and the same name and key on all hosts")}
@@ -84,6 +86,7 @@ func (s *side) chosen() []Finding {
 		"start it without --interface, or with one of: "+list(there))}
 }
 
+// loopback finds a node that other hosts do not reach; whoever was refused has reached it.
 func (s *side) loopback() []Finding {
 	ip := ipOf(s.Listen)
 	if !ip.IsLoopback() || len(s.Refusals) > 0 || slices.ContainsFunc(s.Peers, func(p string) bool { return ipOf(p).IsLoopback() }) {
@@ -140,6 +143,7 @@ func (s *side) elsewhere() []Finding {
 		"start the node without --advertise, or with an address that others reach")}
 }
 
+// taken finds that a scan goes to another program.
 func (s *side) taken() []Finding {
 	if s.Taken == "" {
 		return nil
@@ -179,7 +183,7 @@ func (s *side) nobody() Finding {
 	if len(s.Peers) > 0 {
 		by = append(by, "the peers "+list(s.Peers))
 	}
-	text := fmt.Sprintf("looked for others by %s for %v and found nobody", list(by), s.At.Sub(s.Status.Started).Round(1e9))
+	text := fmt.Sprintf("looked for others by %s for %v and found nobody", list(by), s.At.Sub(s.Status.Started).Round(time.Second))
 	do := []string{
 		"iris doctor  # on another host: does a node run there? Its network and key have to be: " + identity(s.Report),
 		"let UDP and TCP port 14142 in, and UDP to 239.192.141.42 and ff02::4952:4953, on both hosts",
@@ -200,6 +204,7 @@ func (s *side) addresses() (all []netip.Addr) {
 	return all
 }
 
+// multicasts reports whether the node is to look for others by multicast.
 func multicasts(r *node.Report) bool {
 	return slices.Contains(r.Discover, node.Multicast) || slices.Contains(r.Discover, node.Auto)
 }

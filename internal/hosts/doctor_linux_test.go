@@ -142,7 +142,7 @@ func (h *Host) filter(rule string) error {
 
 // start makes the hosts, breaks them, and starts the nodes.
 func (b *broken) start(t *testing.T, key, otherKey string) {
-	b.lan = newLAN(t, 2)
+	b.lan, b.nodes = newLAN(t, 2), nil
 	if b.breaks != nil {
 		if err := b.breaks(b.lan); err != nil {
 			t.Fatalf("%s: %v", b.name, err)
