@@ -103,7 +103,7 @@ func (g *guard) check(r *http.Request) *refusal {
 		}
 	}
 	if r.ContentLength != 0 {
-		return &refusal{http.StatusRequestEntityTooLarge, session.HTTPFull, "nothing here takes a body: send the request without"}
+		return &refusal{http.StatusRequestEntityTooLarge, session.HTTPFull, "over TCP nothing takes a body: send the request without, or to the admin socket"}
 	}
 	return nil
 }
