@@ -15,7 +15,8 @@ import (
 func (n *Node) answers() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /ping", n.answerPing) // by POST: it dials
-	mux.HandleFunc("/trace", n.answerTrace)    // by POST it sends a request
+	mux.HandleFunc("GET /trace", n.answerTrace)
+	mux.HandleFunc("POST /trace", n.answerTrace) // sends a request
 	mux.HandleFunc("GET /why", n.answerWhy)
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { answer(w, n.Status) })
 	mux.HandleFunc("GET /report", func(w http.ResponseWriter, _ *http.Request) { answer(w, n.Report) })

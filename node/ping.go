@@ -36,7 +36,8 @@ type PingStatus struct {
 	Self     bool        `json:"self"` // it is the node that was to ask
 	Answered bool        `json:"answered"`
 	Time     float64     `json:"time_ms"` // there and back
-	Address  string      `json:"address"` // of the link, or dialled
+	Address  string      `json:"address"` // dialled, or that of who dialled
+	Dialled  bool        `json:"dialled"` // by this node
 	Via      string      `json:"via"`     // the node that handed the question on, as there is no link
 	Hops     int         `json:"hops"`    // links that the answer passed
 	Dial     *DialStatus `json:"dial,omitempty"`
@@ -133,7 +134,7 @@ func (w *network) ping(ctx context.Context, id ring.ID) (p PingStatus) {
 		p.Via = via.String()
 	}
 	if l := w.links.Link(via); l != nil {
-		p.Address = l.Addr().String()
+		p.Address, p.Dialled = l.Addr().String(), l.Dialled()
 	}
 	ctx, cancel := context.WithTimeout(ctx, pingLimit)
 	defer cancel()
@@ -155,7 +156,7 @@ func (w *network) ping(ctx context.Context, id ring.ID) (p PingStatus) {
 // reach dials an address that no known node has, and says how far that came.
 func (w *network) reach(ctx context.Context, addr netip.AddrPort) PingStatus {
 	steps, err := w.links.Reach(ctx, addr)
-	p := PingStatus{Address: addr.String(), Dial: &DialStatus{milliseconds(steps.Connected), milliseconds(steps.Trusted), milliseconds(steps.Welcomed)}}
+	p := PingStatus{Address: addr.String(), Dialled: true, Dial: &DialStatus{milliseconds(steps.Connected), milliseconds(steps.Trusted), milliseconds(steps.Welcomed)}}
 	if !steps.Node.IsZero() {
 		p.Node = steps.Node.String()
 	}

@@ -31,7 +31,6 @@ type WayStatus struct {
 	Node    string     `json:"node"`
 	Hops    int        `json:"hops"` // links on the way; 0: it is this node
 	Via     string     `json:"via"`  // who hands on what is for it, if there is no link
-	Address string     `json:"address"`
 	Ping    PingStatus `json:"ping"`
 	Waiting LaneStatus `json:"waiting"` // in the link that the request would take
 }
@@ -89,7 +88,7 @@ func (n *Node) wayTo(ctx context.Context, candidates []CandidateStatus) *WayStat
 	}
 	if hop, err := ring.Parse(cmp.Or(next.Via, next.Node)); err == nil {
 		if l := n.network.links.Link(hop); l != nil {
-			way.Address, way.Waiting = l.Addr().String(), lanes(l.Counters())
+			way.Waiting = lanes(l.Counters())
 		}
 	}
 	return way

@@ -87,8 +87,8 @@ func TestPingTellsHowFarADialCame(t *testing.T) {
 	if p := n.Ping(ctx, other.addr()); !p.Answered || p.Dial != nil || p.Hops != 1 {
 		t.Errorf("once it is known: %+v", p)
 	}
-	if p := n.Ping(ctx, "no.such.host.invalid"); p.Answered || p.Error == "" {
-		t.Errorf("no host: %+v", p)
+	if p := n.Ping(ctx, "127.0.0.1:port"); p.Answered || !strings.Contains(p.Error, "give HOST:PORT") {
+		t.Errorf("no port: %+v", p)
 	}
 }
 

@@ -63,6 +63,9 @@ Exit status 0 if there was an answer, 1 if there was none.`,
 				if err != nil || p.Self {
 					return err
 				}
+				if p.Node == "" && p.Address == "" { // there is nobody to ask
+					break
+				}
 			}
 			if !answered {
 				return fmt.Errorf("%s has not answered", printable(host))
@@ -84,10 +87,7 @@ func pingLine(host string, p *node.PingStatus) string {
 	var b strings.Builder
 	b.WriteString(host)
 	if p.Address != "" && p.Address != host {
-		b.WriteString(" at " + p.Address)
-	}
-	if p.Via != "" {
-		b.WriteString(" by way of " + short(p.Via))
+		b.WriteString(" " + linkedText(p))
 	}
 	b.WriteString(": ")
 	switch {
@@ -119,6 +119,18 @@ func pingLine(host string, p *node.PingStatus) string {
 		b.WriteString(": " + p.Hint)
 	}
 	return b.String()
+}
+
+// linkedText tells which link a ping takes.
+func linkedText(p *node.PingStatus) string {
+	text := "by the link from " + p.Address
+	if p.Dialled {
+		text = "by the link at " + p.Address
+	}
+	if p.Via != "" {
+		text = fmt.Sprintf("by way of %s, %s", short(p.Via), text)
+	}
+	return text
 }
 
 // dialText tells how far a dial came.

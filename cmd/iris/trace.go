@@ -62,7 +62,7 @@ With --send exit status 3 tells that there was no answer within 3 seconds.`,
 				err = writeIndented(w, raw)
 			} else {
 				t := newTable(w)
-				t.why(s.Why)
+				t.why(s.Why, &s.Root)
 				t.way(&s)
 				t.traced(&s)
 				err = t.Flush()
@@ -89,9 +89,6 @@ With --send exit status 3 tells that there was no answer within 3 seconds.`,
 // way writes how the next request gets to who is likeliest to serve it.
 func (t table) way(s *node.TraceStatus) {
 	self := s.Why.Node
-	if s.Root.Answered && !s.Root.Self {
-		t.row("", fmt.Sprintf("%.2f ms there and back", s.Root.Time))
-	}
 	n := s.Next
 	if n == nil {
 		t.row("next", "nobody: a request would wait")
@@ -106,7 +103,7 @@ func (t table) way(s *node.TraceStatus) {
 		}
 	}
 	t.row("way", wayText(n))
-	if w := n.Waiting; n.Address != "" {
+	if w := n.Waiting; !n.Ping.Self {
 		t.row("waiting", fmt.Sprintf("%s of requests, %s of publications, %s of long messages", octets(int64(w.Requests)), octets(int64(w.Publications)), octets(int64(w.Bulk))))
 	}
 }
@@ -117,10 +114,8 @@ func wayText(n *node.WayStatus) string {
 		return "0 hops: within the node"
 	case !n.Ping.Answered:
 		return "it does not answer: " + visible(n.Ping.Error)
-	case n.Via != "":
-		return fmt.Sprintf("%s, by way of %s at %s, %.2f ms there and back", hopsText(n.Hops), short(n.Via), n.Address, n.Ping.Time)
 	}
-	return fmt.Sprintf("%s, by the link with %s, %.2f ms there and back", hopsText(n.Hops), n.Address, n.Ping.Time)
+	return fmt.Sprintf("%s, %s, %.2f ms there and back", hopsText(n.Hops), linkedText(&n.Ping), n.Ping.Time)
 }
 
 func hopsText(n int) string {
@@ -160,6 +155,8 @@ func (t table) traced(s *node.TraceStatus) {
 	}
 	if r.Handler > 0 {
 		t.row("members there work on one as a rule", millisecondsText(r.Handler))
-		t.row("so the way and the wait took about", millisecondsText(max(r.Total-r.Handler, 0)))
+	}
+	if r.Handler > 0 && r.Handler < r.Total {
+		t.row("so the way and the wait took about", millisecondsText(r.Total-r.Handler))
 	}
 }

@@ -43,7 +43,7 @@ them. A name that no program of the node uses it asks the network for.`,
 				return fmt.Errorf("a node's answer: %w", err)
 			}
 			t := newTable(w)
-			t.why(&s)
+			t.why(&s, nil)
 			t.candidates(&s)
 			t.choices(&s)
 			return t.Flush()
@@ -66,8 +66,8 @@ func nodeText(id, self string) string {
 	return short(id)
 }
 
-// why writes what is known of a cluster.
-func (t table) why(s *node.WhyStatus) {
+// why writes what is known of a cluster, and of the way to its root if that is not nil.
+func (t table) why(s *node.WhyStatus, root *node.PingStatus) {
 	t.row("cluster", printable(s.Cluster))
 	if d := s.Directory; d.Key != "" {
 		text := "nobody is known to have it yet"
@@ -84,8 +84,11 @@ func (t table) why(s *node.WhyStatus) {
 			if d.Redirects > 0 {
 				text += fmt.Sprintf(", sent on %d times", d.Redirects)
 			}
+			if root != nil && root.Answered && !root.Self {
+				text += fmt.Sprintf(", %.2f ms there and back", root.Time)
+			}
 			if d.Unsure {
-				text += "; it is new to it and may not know all"
+				text += "; it is new to the name, and may not know all yet"
 			}
 		}
 		t.row("directory", text)
@@ -110,14 +113,17 @@ func (t table) candidates(s *node.WhyStatus) {
 		return
 	}
 	t.row()
-	t.row("NODE", "IN HAND", "AT ONCE", "HANDLER", "ROUND TRIP", "EXPECTED", "TOLD", "CHOSEN", "NEXT", "")
+	t.row("NODE", "IN HAND", "AT ONCE", "HANDLER", "ROUND TRIP", "EXPECTED", "TOLD", "CHOSEN", "NEXT")
 	for _, c := range s.Candidates {
-		cells := []any{nodeText(c.Node, s.Node), c.InFlight, "-", "-", "-", "-", "never", c.Chosen, chanceText(c.Chance), candidateText(&c)}
+		cells := []any{nodeText(c.Node, s.Node), c.InFlight, "-", "-", "-", "-", "never", c.Chosen, chanceText(c.Chance)}
 		if c.RTT > 0 {
 			cells[4] = millisecondsText(c.RTT)
 		}
 		if c.Workers > 0 {
 			cells[2], cells[3], cells[5], cells[6] = c.Workers, millisecondsText(c.Handler), millisecondsText(c.Expected), agoText(c.Age)
+		}
+		if text := candidateText(&c); text != "" {
+			cells = append(cells, text)
 		}
 		t.row(cells...)
 	}

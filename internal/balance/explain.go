@@ -46,16 +46,11 @@ type Candidate[T any] struct {
 // changes nothing.
 func (p *Pool[T]) Explain(now time.Time, order func(a, b T) int) []Candidate[T] {
 	at := p.instant(now)
-	all := !slices.ContainsFunc(p.members, func(m *Member[T]) bool { return !m.passed(at, nil, false) })
-	s := look(p.members, at, nil, all)
 	out := make([]Candidate[T], 0, len(p.members))
 	for _, m := range p.members {
-		c := m.explain(at)
-		if c.Chance = -1; len(p.members) <= mostDrawn {
-			c.Chance = s.chance(m, p.members, at, all)
-		}
-		out = append(out, c)
+		out = append(out, m.explain(at))
 	}
+	chances(p.members, at, out)
 	slices.SortFunc(out, func(a, b Candidate[T]) int { return order(a.Value, b.Value) })
 	return out
 }
@@ -80,32 +75,39 @@ func (m *Member[T]) explain(at instant) Candidate[T] {
 	return c
 }
 
-// chance returns how likely choose takes m out of members.
-func (s *survey[T]) chance(m *Member[T], members []*Member[T], at instant, all bool) float64 {
-	explores := s.best != nil && s.unasked > 0
-	share := 1.0 // of the choices at random
-	if explores {
-		share = 1.0 / exploreOne
-	}
-	if m == s.best {
-		if explores {
-			return 1 - share
+// chances fills in how likely choose takes each of the members.
+func chances[T any](members []*Member[T], at instant, out []Candidate[T]) {
+	if len(members) > mostDrawn {
+		for i := range out {
+			out[i].Chance = -1
 		}
-		return 1
+		return
 	}
-	random := func(m *Member[T]) bool {
-		return !m.passed(at, nil, all) && !m.fresh(at) && (s.best == nil || explores && m.unasked(at))
-	}
-	if !random(m) {
-		return 0
-	}
+	all := !slices.ContainsFunc(members, func(m *Member[T]) bool { return !m.passed(at, nil, false) })
+	best, _, unasked := look(members, at, nil, all)
+	mean := speed(members, at, nil, all)
 	sum := 0.0
-	for _, o := range members {
-		if random(o) {
-			sum += s.weight(o)
+	for i, m := range members {
+		if !m.passed(at, nil, all) && !m.fresh(at) && (best == nil || m.unasked(at)) {
+			out[i].Chance = m.weight(mean)
+			sum += out[i].Chance
 		}
 	}
-	return share * s.weight(m) / sum
+	random := 1.0 // of all choices
+	switch {
+	case best != nil && unasked > 0:
+		random = 1. / exploreOne
+	case best != nil:
+		random = 0
+	}
+	for i, m := range members {
+		if out[i].Chance > 0 {
+			out[i].Chance *= random / sum
+		}
+		if m == best {
+			out[i].Chance = 1 - random
+		}
+	}
 }
 
 // Promised returns how long m was expected to take for the request that it was chosen

@@ -57,7 +57,6 @@ type Member[T any] struct {
 	asked    instant // when a request was sent without a fresh one, if its answer is owed
 	uses     int     // choices the signal served
 	inFlight int     // what it said, and ours since then
-	chosen   uint64  // times, ever
 	workers  int
 	each     float64 // nanoseconds: handler time by worker
 
@@ -65,6 +64,8 @@ type Member[T any] struct {
 	failures int           // in a row
 	ejected  instant       // until then
 	eject    time.Duration // for how long; 0: not since the last success
+
+	chosen uint64 // times, ever
 }
 
 // Add adds a member node.
@@ -132,24 +133,23 @@ func (p *Pool[T]) draw(r *rand.Rand) []*Member[T] {
 // again. If nothing fresh is known of any, one is taken at random, each as often as
 // it is fast. Choose returns nil if none may be taken.
 func choose[T any](members []*Member[T], now instant, r *rand.Rand, not []*Member[T], all bool) (*Member[T], How) {
-	s := look(members, now, not, all)
-	how := Lowest
-	switch {
-	case s.best == nil:
-		how = Random
-	case s.unasked > 0 && r.Uint32()%exploreOne == 0:
+	best, stale, unasked := look(members, now, not, all)
+	explore := best != nil && unasked > 0 && r.Uint32()%exploreOne == 0
+	if stale == 0 || best != nil && !explore {
+		return best, Lowest
+	}
+	how := Random
+	if explore {
 		how = Explored
 	}
-	if s.stale == 0 || how == Lowest {
-		return s.best, Lowest
-	}
+	mean := speed(members, now, not, all)
 	var taken *Member[T]
 	sum := 0.0
 	for _, m := range members {
-		if m.passed(now, not, all) || m.fresh(now) || how == Explored && !m.unasked(now) {
+		if m.passed(now, not, all) || m.fresh(now) || explore && !m.unasked(now) {
 			continue
 		}
-		weight := s.weight(m)
+		weight := m.weight(mean)
 		if sum += weight; r.Float64()*sum < weight { // one for which it is true replaces those before
 			taken = m
 		}
@@ -157,23 +157,13 @@ func choose[T any](members []*Member[T], now instant, r *rand.Rand, not []*Membe
 	return taken, how
 }
 
-// A survey is what is known of the members that may be chosen.
-type survey[T any] struct {
-	best           *Member[T] // of those of which something fresh is known
-	stale, unasked int        // the others, and of these those that owe no answer
-	speed          float64    // of those that have said how fast they are
-	workers        int
-}
-
-func look[T any](members []*Member[T], now instant, not []*Member[T], all bool) survey[T] {
-	var best *Member[T]
+// look returns the member that promises the earliest answer of those of which something
+// fresh is known, and counts the others, and those of them that owe no answer.
+func look[T any](members []*Member[T], now instant, not []*Member[T], all bool) (best *Member[T], stale, unasked int) {
 	lowest := math.Inf(1)
-	stale, unasked := 0, 0
-	speed, workers := 0.0, 0
 	for _, m := range members {
 		switch {
 		case m.passed(now, not, all):
-			continue
 		case m.fresh(now):
 			if s := m.score(); s < lowest {
 				best, lowest = m, s
@@ -184,23 +174,32 @@ func look[T any](members []*Member[T], now instant, not []*Member[T], all bool) 
 		default:
 			stale++
 		}
-		if m.each > 0 {
-			speed += 1 / m.each
+	}
+	return best, stale, unasked
+}
+
+// speed returns how fast the members are by worker, as far as they have said so.
+func speed[T any](members []*Member[T], now instant, not []*Member[T], all bool) float64 {
+	sum, workers := 0.0, 0
+	for _, m := range members {
+		if m.each > 0 && !m.passed(now, not, all) {
+			sum += 1 / m.each
 			workers += max(m.Workers, 1)
 		}
 	}
 	if workers == 0 {
-		speed, workers = 1, 1
+		return 1
 	}
-	return survey[T]{best, stale, unasked, speed, workers}
+	return sum / float64(workers)
 }
 
-// weight returns how often m is taken at random, beside others.
-func (s *survey[T]) weight(m *Member[T]) float64 {
+// weight returns how often m is taken at random, beside others whose speed by worker is
+// mean.
+func (m *Member[T]) weight(mean float64) float64 {
 	if m.each > 0 {
 		return 1 / m.each
 	}
-	return s.speed * float64(max(m.Workers, 1)) / float64(s.workers)
+	return mean * float64(max(m.Workers, 1))
 }
 
 // passed reports whether m may not be chosen; with all set it may though it is ejected.
