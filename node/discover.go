@@ -2,6 +2,7 @@ package node
 
 import (
 	"crypto/rand"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -55,6 +56,13 @@ func newSearch(w *network) *search {
 	}
 	for _, name := range s.ways.names {
 		sources = append(sources, &discovery.DNS{Of: name, Port: s.port(at), Log: c.Log, Alone: alone})
+	}
+	for i, text := range s.ways.commands {
+		label := Exec
+		if i > 0 {
+			label = fmt.Sprintf("%s %d", Exec, i+1)
+		}
+		sources = append(sources, &discovery.Exec{Command: text, Label: label, Port: s.port(at), Log: c.Log, Alone: alone})
 	}
 	if s.etcd = s.newEtcd(at); s.etcd != nil {
 		sources = append(sources, s.etcd)

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/project-iris/iris"
+	"github.com/project-iris/iris/internal/shell"
 )
 
 // serveFlags are the flags of the serve command.
@@ -241,35 +242,19 @@ const mostWords = 1 << 10
 func (r runner) HandleRequest(ctx context.Context, body []byte) ([]byte, error) {
 	r.work.Add(1)
 	defer r.work.Done()
-	out := &capture{most: maxBody}
-	words := &capture{most: mostWords, cut: true}
+	out := &shell.Capture{Most: maxBody, Full: fmt.Errorf("the reply is longer than the %s a message may have", octets(int64(maxBody)))}
+	words := &shell.Capture{Most: mostWords}
 	cmd := exec.CommandContext(ctx, r.command[0], r.command[1:]...)
 	cmd.Env = r.environ
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(body), out, words
 	cmd.WaitDelay = time.Second // for those that it started and left behind
-	killAll(cmd)
+	shell.Group(cmd)
 	err := cmd.Run()
-	if text := strings.TrimSpace(string(words.b)); text != "" {
+	if text := strings.TrimSpace(string(words.Bytes())); text != "" {
 		r.talk.Printf("%s: %s", r.command[0], visible(text))
 		if err != nil {
 			err = fmt.Errorf("%w: %s", err, text)
 		}
 	}
-	return out.b, err
-}
-
-// A capture keeps what is written to it. More than most is cut off, or an error.
-type capture struct {
-	b    []byte
-	most int
-	cut  bool
-}
-
-func (c *capture) Write(p []byte) (int, error) {
-	room := c.most - len(c.b)
-	if len(p) > room && !c.cut {
-		return 0, fmt.Errorf("the reply is longer than the %s a message may have", octets(int64(c.most)))
-	}
-	c.b = append(c.b, p[:min(len(p), room)]...)
-	return len(p), nil
+	return out.Bytes(), err
 }

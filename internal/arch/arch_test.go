@@ -30,7 +30,7 @@ const (
 // lines are the packages bottom up, as directories of the module. A package
 // imports only from lines before its own.
 var lines = [][]string{
-	0:  {"internal/ring", "internal/relaywire", "internal/queue", "internal/memnet", "internal/wheel", "internal/localsock", "internal/nonblock"},
+	0:  {"internal/ring", "internal/relaywire", "internal/queue", "internal/memnet", "internal/wheel", "internal/localsock", "internal/nonblock", "internal/shell"},
 	1:  {"internal/wire", "internal/balance"},
 	2:  {".", "internal/session"},
 	3:  {"internal/overlay", "internal/link", "internal/discovery"},

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"strconv"
@@ -18,7 +17,6 @@ const (
 	dnsLeast   = time.Second // between looks
 	dnsAlone   = 30 * time.Second
 	dnsMost    = 5 * time.Minute
-	dnsTargets = 32 // of SRV records that are looked up in one look
 	dnsService = "_iris._tcp."
 )
 
@@ -92,7 +90,11 @@ func (d *DNS) look(ctx context.Context) ([]netip.AddrPort, error) {
 	for _, service := range services {
 		_, records, err := cmp.Or(d.Resolver, net.DefaultResolver).LookupSRV(ctx, "", "", service)
 		if len(records) > 0 {
-			addrs, e := d.targets(ctx, records)
+			targets := make([]string, len(records))
+			for i, r := range records {
+				targets[i] = net.JoinHostPort(r.Target, strconv.Itoa(int(r.Port)))
+			}
+			addrs, e := lookupAll(ctx, d.Resolver, targets, 0)
 			return addrs, errors.Join(err, e)
 		}
 		if failed == nil || !isNotFound(err) {
@@ -105,7 +107,7 @@ func (d *DNS) look(ctx context.Context) ([]netip.AddrPort, error) {
 	if d.Of.isService() {
 		return nil, failed
 	}
-	addrs, err := resolve(ctx, d.Resolver, d.Of.String(), d.Port)
+	addrs, err := lookup(ctx, d.Resolver, d.Of.Host, cmp.Or(d.Of.Port, d.Port))
 	if err != nil && isNotFound(failed) {
 		failed = nil // there need not be any
 	}
@@ -113,23 +115,6 @@ func (d *DNS) look(ctx context.Context) ([]netip.AddrPort, error) {
 		return nil, errors.Join(failed, err)
 	}
 	return addrs, nil
-}
-
-// targets returns the addresses that SRV records lead to.
-func (d *DNS) targets(ctx context.Context, records []*net.SRV) (addrs []netip.AddrPort, err error) {
-	if len(records) > dnsTargets { // any will do: whoever is linked to one soon knows all
-		rand.Shuffle(len(records), func(i, j int) { records[i], records[j] = records[j], records[i] })
-		records = records[:dnsTargets]
-	}
-	for _, r := range records {
-		if r.Port == 0 {
-			err = errors.Join(err, fmt.Errorf("the SRV record of %s has port 0", r.Target))
-			continue
-		}
-		some, e := resolve(ctx, d.Resolver, net.JoinHostPort(r.Target, strconv.Itoa(int(r.Port))), 0)
-		addrs, err = append(addrs, some...), errors.Join(err, e)
-	}
-	return addrs, err
 }
 
 func isNotFound(err error) bool {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"strconv"
@@ -49,19 +50,55 @@ func isName(text string) bool {
 	})
 }
 
-// resolve returns the addresses of HOST or HOST:PORT, with that port or the given one. No
-// resolver is that of this host.
-func resolve(ctx context.Context, r *net.Resolver, text string, port uint16) (addrs []netip.AddrPort, err error) {
-	host, own, err := SplitHostPort(text)
+// resolve returns the addresses of HOST:PORT.
+func resolve(ctx context.Context, text string) ([]netip.AddrPort, error) {
+	host, port, err := SplitHostPort(text)
 	if err != nil {
 		return nil, err
 	}
+	return lookup(ctx, nil, host, port)
+}
+
+// lookup returns the addresses of a host, with a port. No resolver is that of this host.
+func lookup(ctx context.Context, r *net.Resolver, host string, port uint16) (addrs []netip.AddrPort, err error) {
 	ips, err := cmp.Or(r, net.DefaultResolver).LookupNetIP(ctx, "ip", host)
 	for _, ip := range ips {
-		addrs = append(addrs, netip.AddrPortFrom(ip.Unmap(), cmp.Or(own, port)))
+		addrs = append(addrs, netip.AddrPortFrom(ip.Unmap(), port))
 	}
 	if len(addrs) == 0 && err == nil {
 		err = fmt.Errorf("%s has no address", host)
+	}
+	return addrs, err
+}
+
+// lookupMost is how many names are looked up in one look. Any will do: whoever is linked
+// to one node soon knows all.
+const lookupMost = 32
+
+// lookupAll returns the addresses of what SplitHostPort takes. A port that is not there is
+// the given one. Of many names some are looked up, each time others; the error tells of
+// the first of those that came to nothing.
+func lookupAll(ctx context.Context, r *net.Resolver, hosts []string, port uint16) (addrs []netip.AddrPort, err error) {
+	names, skipped := 0, 0
+	for _, i := range rand.Perm(len(hosts)) {
+		host, own, e := SplitHostPort(hosts[i])
+		if _, no := netip.ParseAddr(host); e == nil && no != nil {
+			if names++; names > lookupMost {
+				continue
+			}
+		}
+		if e == nil {
+			var some []netip.AddrPort
+			some, e = lookup(ctx, r, host, cmp.Or(own, port))
+			addrs = append(addrs, some...)
+		}
+		if e != nil {
+			err = cmp.Or(err, e)
+			skipped++
+		}
+	}
+	if skipped > 1 {
+		err = fmt.Errorf("%w; and %d more come to nothing", err, skipped-1)
 	}
 	return addrs, err
 }

@@ -132,7 +132,7 @@ func (p *namedPeer) own(others []*namedPeer) (own []netip.AddrPort) {
 // resolve looks for the addresses of a peer until they are known.
 func (s *Static) resolve(ctx context.Context, p *namedPeer, resolved chan<- resolvedPeer) {
 	for pause := time.Second; ctx.Err() == nil; pause = min(2*pause, 30*time.Second) {
-		addrs, err := resolve(ctx, nil, p.name, 0)
+		addrs, err := resolve(ctx, p.name)
 		if ctx.Err() != nil {
 			return
 		}
