@@ -40,9 +40,7 @@ func (c *chosenNode) ask(cmd *cobra.Command, path string) (answer json.RawMessag
 	if err != nil || path == "/status" {
 		return n.status, err
 	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), answerTime)
-	defer cancel()
-	return answer, admin.Ask(ctx, n.dir, path, &answer)
+	return n.ask(cmd.Context(), path)
 }
 
 // open returns what the node answers to a path, as it comes. It ends with the context of
@@ -71,6 +69,14 @@ type liveNode struct {
 	dir    string // its own, with its admin socket
 	port   int
 	status json.RawMessage
+}
+
+// ask returns what the node answers to a path.
+func (n *liveNode) ask(ctx context.Context, path string) (answer json.RawMessage, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	err = admin.Ask(ctx, n.dir, path, &answer)
+	return answer, err
 }
 
 // find returns the one node that the flags choose; without any, the only one.

@@ -76,11 +76,12 @@ is up, and how many wait for it.`,
 	},
 }
 
+// newListCommands returns the commands that show what a node does.
 func newListCommands() (cmds []*cobra.Command) {
 	for _, l := range lists {
 		cmds = append(cmds, newListCommand(l))
 	}
-	return cmds
+	return append(cmds, newTopCommand())
 }
 
 func newListCommand(l list) *cobra.Command {
@@ -238,9 +239,8 @@ func linkGrid(s *node.Status, rates *statusRates) *grid {
 		if l.Dialled {
 			dialled = "at " + l.Address
 		}
-		w := l.Waiting
 		g.row(short(l.Node), dialled, since(l.Since), fmt.Sprintf("%.2f ms", l.RTT),
-			octets(int64(l.Received)), octets(int64(l.Sent)), octets(int64(w.Control+w.Routed+w.Requests+w.Publications+w.Bulk)))
+			octets(int64(l.Received)), octets(int64(l.Sent)), octets(waits(l.Waiting)))
 		if now {
 			r := rates.Links[l.Node]
 			g.add(octets(int64(r.Received))+"/s", octets(int64(r.Sent))+"/s")
@@ -251,6 +251,11 @@ func linkGrid(s *node.Status, rates *statusRates) *grid {
 		g.add(printable(l.Software))
 	}
 	return g
+}
+
+// waits returns how much waits in all lanes.
+func waits(l node.LaneStatus) int64 {
+	return int64(l.Control + l.Routed + l.Requests + l.Publications + l.Bulk)
 }
 
 func tunnelGrid(answer json.RawMessage) (g *grid, more string, err error) {

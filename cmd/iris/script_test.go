@@ -52,6 +52,10 @@ func TestMain(m *testing.M) {
 //	mode PATH OCTAL                  check the permissions of a file
 //	profile PATH TYPE                check that a file is a profile with samples of a type
 //	fetch STATUS WHERE PATH          ask for a path over HTTP, at HOST:PORT or a socket
+//	terminal NAME WIDTH HEIGHT       start a shell in a terminal, that of tmux
+//	type NAME KEYS...                type there, with the names of keys that tmux has
+//	resize NAME WIDTH HEIGHT         give it another size
+//	screen NAME REGEXP               wait until it shows that; no line may be wrapped
 //
 // The program "program" attaches to a node, "tcpecho" knows nothing of nodes,
 // "notified" is told by them how they are, and "stranger" is not to be trusted: see
@@ -75,6 +79,10 @@ func TestScripts(t *testing.T) {
 			"mode":     command(2, scriptMode),
 			"profile":  command(2, scriptProfile),
 			"fetch":    command(3, scriptFetch),
+			"terminal": command(3, scriptTerminal),
+			"type":     command(2, scriptType),
+			"resize":   command(3, scriptResize),
+			"screen":   command(2, scriptScreen),
 		},
 	})
 }
@@ -119,12 +127,20 @@ func setup(env *testscript.Env) error {
 	return nil
 }
 
-// condition knows [root]: the defaults for root are not below $HOME.
+// condition knows [root]: the defaults for root are not below $HOME; and [tmux], which
+// may not be missing where everything is to be tested.
 func condition(name string) (bool, error) {
-	if name != "root" {
-		return false, errors.New("unknown condition")
+	switch name {
+	case "root":
+		return os.Geteuid() == 0, nil
+	case "tmux":
+		_, err := exec.LookPath("tmux")
+		if err != nil && os.Getenv("IRIS_HOSTS") != "required" {
+			return false, nil
+		}
+		return true, err
 	}
-	return os.Geteuid() == 0, nil
+	return false, errors.New("unknown condition")
 }
 
 // command makes a command for scripts that has at least n arguments.

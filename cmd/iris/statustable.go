@@ -26,7 +26,19 @@ type statusRates struct {
 	Events     float64             `json:"events"`
 	Tunnels    float64             `json:"tunnels"`
 	Links      map[string]linkRate `json:"links"` // by node
+	Clusters   map[string]nameRate `json:"clusters"`
+	Topics     map[string]nameRate `json:"topics"`
 }
+
+// nameRate is what a cluster or topic carries each second; see node.NameStatus.
+type nameRate struct {
+	Taken   float64 `json:"taken"`
+	Passed  float64 `json:"passed"`
+	Sent    float64 `json:"sent"`
+	Arrived float64 `json:"arrived"`
+}
+
+func (r nameRate) all() float64 { return r.Taken + r.Passed + r.Sent + r.Arrived }
 
 // linkRate is how many octets a second pass through a link.
 type linkRate struct {
@@ -77,6 +89,18 @@ func ratesOf(before, now *node.Status, seconds float64) *statusRates {
 		Tunnels:    per(before.Sent.Tunnels, now.Sent.Tunnels),
 		Links:      map[string]linkRate{},
 	}
+	names := func(before, now []node.NameStatus) map[string]nameRate {
+		from, rates := make(map[string]node.NameStatus), make(map[string]nameRate)
+		for _, n := range before {
+			from[n.Name] = n
+		}
+		for _, n := range now {
+			f := from[n.Name]
+			rates[n.Name] = nameRate{per(f.Taken, n.Taken), per(f.Passed, n.Passed), per(f.Sent, n.Sent), per(f.Arrived, n.Arrived)}
+		}
+		return rates
+	}
+	r.Clusters, r.Topics = names(before.Clusters, now.Clusters), names(before.Topics, now.Topics)
 	for _, l := range now.Links {
 		from := node.LinkStatus{}
 		for _, o := range before.Links {
