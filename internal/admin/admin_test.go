@@ -17,10 +17,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/project-iris/iris/internal/localsock"
-	"github.com/project-iris/iris/internal/session"
 )
 
 // stateDir returns the path of a state directory that is not made yet, in a
@@ -39,11 +37,6 @@ func stateDir(t *testing.T) string {
 	t.Fatalf("no place for a state directory: %v", errors.Join(errs...))
 	return ""
 }
-
-var quiet = slog.New(slog.DiscardHandler)
-
-// nobody was refused yet.
-func nobody() *session.Refusals { return session.NewRefusals(quiet, time.Now) }
 
 // serve serves status in a new state directory until the test ends.
 func serve(t *testing.T, status func() (any, error)) (s *Server, state string) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -23,6 +24,11 @@ const (
 	token = "0123456789abcdef0123456789abcdef"
 	bear  = "Authorization: Bearer " + token + "\r\n"
 )
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// nobody was refused yet.
+func nobody() *session.Refusals { return session.NewRefusals(quiet, time.Now) }
 
 // A port answers over TCP; what it let through is counted.
 type port struct {
