@@ -107,7 +107,7 @@ func (n *Node) Report() (*Report, error) {
 // fill fills in what a node has that is not alone for good.
 func (r *Report) fill(w *network) {
 	r.Keys = w.identity.Fingerprints()
-	r.Peers = w.search.static.Peers()
+	r.Peers = append(r.Peers, w.search.static.Peers()...)
 	if w.listener != nil {
 		r.Listen = w.listener.Addr().String()
 	}
