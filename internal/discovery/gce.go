@@ -94,8 +94,12 @@ func (g *GCE) ranges(ctx context.Context, m *metadata.Client) (ranges []netip.Pr
 	if err != nil {
 		return nil, nil, fmt.Errorf("ask the metadata server for the networks of this host: %w", shorter(err))
 	}
+	return parseRanges([]byte(text))
+}
+
+func parseRanges(text []byte) (ranges []netip.Prefix, networks []string, err error) {
 	var interfaces []struct{ IP, Subnetmask, Network string }
-	if err := json.Unmarshal([]byte(text), &interfaces); err != nil {
+	if err := json.Unmarshal(text, &interfaces); err != nil {
 		return nil, nil, fmt.Errorf("the metadata server tells the networks of this host in a form that is not known: %w", shorter(err))
 	}
 	for _, i := range interfaces[:min(len(interfaces), gceInterfaces)] {
@@ -170,6 +174,20 @@ func (g *GCE) page(ctx context.Context, client *http.Client, page, token string,
 	case response.StatusCode != http.StatusOK:
 		return "", nil, fmt.Errorf(what+": %s", response.Status)
 	}
+	next, ips, err := parseInstances(body, networks)
+	for _, ip := range ips {
+		all = append(all, netip.AddrPortFrom(ip, g.Port))
+	}
+	if err != nil {
+		err = fmt.Errorf(what+": %w", err)
+	}
+	return next, all, err
+}
+
+// parseInstances returns the addresses in some networks that are in a page of instances,
+// and what the next page is called. What is wrong with some addresses does not matter to
+// the others.
+func parseInstances(body []byte, networks []string) (next string, all []netip.Addr, err error) {
 	var list struct {
 		NextPageToken string
 		Items         map[string]struct {
@@ -179,7 +197,7 @@ func (g *GCE) page(ctx context.Context, client *http.Client, page, token string,
 		}
 	}
 	if err := json.Unmarshal(body, &list); err != nil {
-		return "", nil, fmt.Errorf(what+": the answer is in a form that is not known: %w", shorter(err))
+		return "", nil, fmt.Errorf("the answer is in a form that is not known: %w", shorter(err))
 	}
 	wrong := 0
 	for _, zone := range list.Items {
@@ -187,16 +205,16 @@ func (g *GCE) page(ctx context.Context, client *http.Client, page, token string,
 			for _, i := range instance.NetworkInterfaces {
 				ip, err := netip.ParseAddr(i.NetworkIP)
 				switch {
-				case err != nil:
+				case err != nil || ip.Zone() != "":
 					wrong++
 				case slices.Contains(networks, path.Base(i.Network)):
-					all = append(all, netip.AddrPortFrom(ip, g.Port))
+					all = append(all, ip)
 				}
 			}
 		}
 	}
 	if wrong > 0 {
-		err = fmt.Errorf(what+": %d addresses are none, and were skipped", wrong)
+		err = fmt.Errorf("%d addresses are none, and were skipped", wrong)
 	}
 	return list.NextPageToken, all, err
 }
