@@ -81,7 +81,7 @@ func newListCommands() (cmds []*cobra.Command) {
 	for _, l := range lists {
 		cmds = append(cmds, newListCommand(l))
 	}
-	return append(cmds, newTopCommand())
+	return append(cmds, newTopCommand(), newMapCommand())
 }
 
 func newListCommand(l list) *cobra.Command {
