@@ -278,10 +278,7 @@ func TestOthersAreFoundWhereTheyWere(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.startAll(t, 1)
-	dir, err := os.MkdirTemp(thePlace.dir, "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := withinPlace(t)
 	start := func() *Node {
 		t.Helper()
 		node, err := n.lan.Hosts[1].StartNode(withLimit(t), thePlace.iris(), dir, "--net", secret+" network", "--key", n.key)

@@ -82,15 +82,21 @@ func (p *place) iris() string { return filepath.Join(p.dir, "iris") }
 // start starts a node on h. Its sockets are its own.
 func (p *place) start(t *testing.T, h *Host, flags ...string) *Node {
 	t.Helper()
-	dir, err := os.MkdirTemp(p.dir, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := h.StartNode(withLimit(t), p.iris(), dir, flags...)
+	n, err := h.StartNode(withLimit(t), p.iris(), withinPlace(t), flags...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// withinPlace makes a directory for sockets.
+func withinPlace(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(thePlace.dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // newLAN makes a LAN for a test, which is skipped where that cannot be unless

@@ -42,15 +42,6 @@ func TestOperatingManual(t *testing.T) {
 	}
 }
 
-func withinPlace(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp(thePlace.dir, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
 // A shell is one on a host, in a directory of the host's own.
 type shell struct {
 	*Process
