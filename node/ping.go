@@ -66,7 +66,6 @@ type pings struct {
 type pong struct {
 	at   time.Time
 	from ring.ID
-	via  ring.ID // who brought it
 	hops int
 }
 
@@ -95,7 +94,7 @@ func (p *pings) heard(l *link.Link, f *wire.Frame, m wire.Message) {
 	if !ok || !beat.Ack {
 		return
 	}
-	got := pong{at: time.Now(), from: l.Peer(), via: l.Peer(), hops: 1}
+	got := pong{at: time.Now(), from: l.Peer(), hops: 1}
 	if f.Flags&wire.Routed != 0 {
 		got.from, got.hops = f.Origin, 1+wire.MaxHops-int(f.Hops)
 	}

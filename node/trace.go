@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"slices"
 	"sync"
@@ -76,8 +77,14 @@ func (n *Node) wayTo(ctx context.Context, candidates []CandidateStatus) *WayStat
 	if len(candidates) == 0 {
 		return nil
 	}
+	promise := func(c CandidateStatus) float64 {
+		if !c.Fresh || c.Ejected > 0 || c.Full > 0 {
+			return math.Inf(1)
+		}
+		return c.Expected
+	}
 	next := slices.MinFunc(candidates, func(a, b CandidateStatus) int {
-		return cmp.Or(cmp.Compare(b.Chance, a.Chance), cmp.Compare(a.Expected, b.Expected)) // among many all have the same
+		return cmp.Or(cmp.Compare(b.Chance, a.Chance), cmp.Compare(promise(a), promise(b))) // among many no chance is known
 	})
 	if next.Chance == 0 {
 		return nil

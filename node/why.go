@@ -136,7 +136,7 @@ func (n *Node) Why(cluster string, keep bool) (*WhyStatus, error) {
 	for _, c := range why.Nodes {
 		s.Candidates = append(s.Candidates, CandidateStatus{
 			Node: idText(c.Node), Self: c.Node == n.plane.Self, Linked: c.Linked, Via: idText(c.Via),
-			InFlight: c.InFlight, Workers: c.Candidate.Workers, Handler: milliseconds(c.Handler), RTT: milliseconds(c.RTT),
+			InFlight: c.InFlight, Workers: c.Workers, Handler: milliseconds(c.Handler), RTT: milliseconds(c.RTT),
 			Expected: milliseconds(c.Expected), Age: milliseconds(c.Age), Fresh: c.Fresh,
 			Failures: c.Failures, Ejected: milliseconds(c.Ejected), Full: milliseconds(c.Full), Chosen: c.Chosen, Chance: c.Chance,
 		})

@@ -96,7 +96,11 @@ func (t table) way(s *node.TraceStatus) {
 	}
 	for _, c := range s.Why.Candidates {
 		if c.Node == n.Node {
-			t.row("next", fmt.Sprintf("%s, %s of the requests", nodeText(n.Node, self), chanceText(c.Chance)))
+			share := chanceText(c.Chance) + " of the requests"
+			if c.Chance < 0 {
+				share = "if it is among the 16 that are drawn"
+			}
+			t.row("next", nodeText(n.Node, self)+", "+share)
 			if c.Workers > 0 {
 				t.row("expected", fmt.Sprintf("%s: %d in hand, %d at once, %s each", millisecondsText(c.Expected), c.InFlight, c.Workers, millisecondsText(c.Handler)))
 			}

@@ -28,10 +28,9 @@ type Why struct {
 
 // A Candidate is a node with members of a cluster.
 type Candidate struct {
-	Node    ring.ID
-	Linked  bool    // or it is this node: those others are chosen only if none of these takes a call
-	Via     ring.ID // who hands on what is for it, if there is no link
-	Workers int     // as it announced them
+	Node   ring.ID
+	Linked bool    // or it is this node: the others are chosen only if none of these takes a call
+	Via    ring.ID // who hands on what is for it, if there is no link
 	balance.Candidate[*Peer]
 }
 
@@ -111,42 +110,41 @@ func (p *Plane) Why(now time.Time, name string, keep bool) Why {
 
 // candidates returns the nodes with members, by id. With the lock held.
 func (cl *cluster) candidates(now time.Time, p *Plane) (out []Candidate) {
+	if len(cl.nodes) == 0 { // nothing is chosen among nodes
+		if len(cl.members) > 0 {
+			out = []Candidate{{Node: p.Self, Linked: true}}
+			out[0].InFlight, out[0].Chance = int(cl.load.Load()), 1
+		}
+		return out
+	}
 	if cl.own != nil {
 		cl.own.SetInFlight(int(cl.load.Load()))
 	}
+	chosen, detours := false, 0.0
 	for _, c := range cl.pool.Explain(now, p.compare) {
+		chosen = chosen || c.Chance != 0
 		out = append(out, Candidate{Node: p.id(c.Value), Linked: true, Candidate: c})
 	}
 	for _, n := range cl.nodes {
-		i, found := slices.BinarySearchFunc(out, n.peer.ID, func(c Candidate, id ring.ID) int { return c.Node.Compare(id) })
-		if !found {
-			out = slices.Insert(out, i, Candidate{Node: n.peer.ID, Via: n.peer.router()})
+		if n.chance != nil {
+			continue
 		}
-		out[i].Workers = n.workers
+		c := Candidate{Node: n.peer.ID, Via: n.peer.router()}
+		if n.peer.detours(now) {
+			c.Chance = 1
+			detours++
+		}
+		out = append(out, c)
 	}
-	cl.spreadDetours(now, out)
-	if len(cl.nodes) == 0 && len(cl.members) > 0 { // nothing is chosen among nodes
-		out = []Candidate{{Node: p.Self, Linked: true}}
-		out[0].InFlight, out[0].Chance = int(cl.load.Load()), 1
+	for i := range out { // they take turns, where nobody else is to be had
+		if c := &out[i]; !c.Linked && chosen {
+			c.Chance = 0
+		} else if !c.Linked {
+			c.Chance /= max(detours, 1)
+		}
 	}
+	slices.SortFunc(out, func(a, b Candidate) int { return a.Node.Compare(b.Node) })
 	return out
-}
-
-// spreadDetours gives those that there is no link to their turns, if nobody else may be
-// chosen. With the lock held.
-func (cl *cluster) spreadDetours(now time.Time, out []Candidate) {
-	var detours []int
-	for i := range out {
-		if out[i].Chance != 0 {
-			return
-		}
-		if n := slices.IndexFunc(cl.nodes, func(n *memberNode) bool { return n.peer.ID == out[i].Node }); n >= 0 && cl.nodes[n].peer.detours(now) {
-			detours = append(detours, i)
-		}
-	}
-	for _, i := range detours {
-		out[i].Chance = 1 / float64(len(detours))
-	}
 }
 
 // id returns the node that a pool knows as a peer, or as nil.
