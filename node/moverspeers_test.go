@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"syscall"
@@ -345,6 +346,22 @@ func init() {
 			b.client("", nil).Publish("news", nil)
 			time.Sleep(5 * time.Second)
 			b.control(other.n.network.identity.ID(), wire.Unwanted{Name: b.name(core.Topic, "news"), Seq: 1 << 62})
+		}},
+		{`refused{reason="welcome_tie"} refused{reason="welcome_full"} refused{reason="welcome_leaving"}`, func(b *bed) {
+			results := []byte{wire.ResultTie, wire.ResultFull, wire.ResultLeaving}
+			gate := session.NewGate(session.GateConfig{Identity: b.member(), Refused: session.NewRefusals(slog.New(slog.DiscardHandler), time.Now)})
+			l := memnet.Listen("turns away")
+			defer gate.Close()
+			defer l.Close()
+			gate.Serve(l, func(c *session.Conn) {
+				session.ReadFirst(c, wire.TypeHello, wire.ParseHello)
+				c.Write(wire.Append(nil, wire.Welcome{Result: results[0]}))
+				results = append(results[1:], results[0])
+				c.Close()
+			})
+			b.n.network.dial = func(context.Context, netip.AddrPort) (net.Conn, error) { return l.Dial() }
+			b.n.network.links.Seed(netip.MustParseAddrPort("192.0.2.1:14142"))
+			time.Sleep(time.Minute)
 		}},
 		{`directory_events{cause="incomplete"}`, func(b *bed) {
 			other := b.joined()

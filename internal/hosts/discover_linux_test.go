@@ -59,6 +59,16 @@ func TestNodesFindEachOther(t *testing.T) {
 				}
 				t.Logf("a service of the first host answered %v after the start of the second node", took.Round(time.Millisecond))
 				best = min(best, took)
+				kinds := []string{"beacons"}
+				if c.name == "MulticastBlocked" {
+					kinds = []string{"probes", "answers"}
+				}
+				a, b := n.status(t, 0).Discovery, n.status(t, 1).Discovery
+				for _, kind := range kinds {
+					if a.Sent[kind]+b.Sent[kind] == 0 || a.Heard[kind]+b.Heard[kind] == 0 {
+						t.Errorf("of %s the nodes count %v and %v sent, %v and %v heard", kind, a.Sent, b.Sent, a.Heard, b.Heard)
+					}
+				}
 			}
 			if best > c.most {
 				t.Errorf("it took more than %v", c.most)

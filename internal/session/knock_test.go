@@ -243,6 +243,15 @@ func TestDialEndsWithItsContext(t *testing.T) {
 	})
 }
 
+func TestKnockOfAnotherVersion(t *testing.T) {
+	i := identity(t, "net", 1)
+	plain := knock{PurposeLink, 14142, i.now(), 7}.append(nil)
+	plain[0]++
+	if _, err := i.answer(seal(nil, i.trust.Anchors[0].Discovery, knockInfo, plain), new(salts)); codeOf(err) != KnockVersion {
+		t.Errorf("a knock that begins with %x: %v, want %s", plain[0], err, KnockVersion)
+	}
+}
+
 func FuzzOpenKnock(f *testing.F) {
 	i := identity(f, "net", 1)
 	now := time.UnixMilli(1735689600000)

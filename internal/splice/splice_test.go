@@ -183,6 +183,9 @@ func TestNeitherCanDial(t *testing.T) {
 			t.Error("the tunnel opened")
 		}
 		for _, n := range []*node{a, b} {
+			if n.Stats.Dial.Load()+n.Stats.DialBack.Load() != 1 {
+				t.Errorf("%d dials and %d dials back that failed are counted, want one", n.Stats.Dial.Load(), n.Stats.DialBack.Load())
+			}
 			if n.Stats.Expired.Load() != 1 || n.Busy(a.identity.ID()) {
 				t.Errorf("%d expired are counted", n.Stats.Expired.Load())
 			}
