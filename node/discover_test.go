@@ -4,6 +4,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/project-iris/iris"
 )
 
 func TestWaysToFindOthersAreChecked(t *testing.T) {
@@ -89,6 +92,38 @@ func TestListsOfWaysAreReadAsTheyAreTyped(t *testing.T) {
 			t.Errorf("%q: %q, want an error", list, words)
 		}
 	}
+}
+
+// A source that fails goes on, is named by the status, and leaves programs of the host
+// as they are.
+func TestSourceThatFailsKeepsTheNodeServing(t *testing.T) {
+	config := Config{Network: "test", Key: testKey, Listen: "127.0.0.1:0"}
+	config.Discover = []string{"exec:echo no permit >&2 && exit 3"}
+	n, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	var last SourceStatus
+	var relay []string
+	for end := time.Now().Add(30 * time.Second); last.Trouble == "" && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		s, err := n.Status()
+		if err != nil {
+			t.Fatal(err)
+		}
+		last, relay = s.Discovery.Sources[len(s.Discovery.Sources)-1], s.Relay
+	}
+	if last.Name != Exec || last.Failed != 1 || last.Ended != "" || !strings.Contains(last.Trouble, "no permit") {
+		t.Errorf("the source is %+v", last)
+	}
+	c, err := iris.Config{Address: relay[0]}.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
 }
 
 func sources(s *Status) (names []string) {

@@ -27,7 +27,7 @@ func TestCommandsTellOfNodes(t *testing.T) {
 			"10.0.0.1:14142 10.0.0.2:7 10.0.0.2:14142 10.0.0.3:9 [fd77::1]:8 [fd77::2]:14142", ""},
 		{`true`, "", ""},
 		{`printf '10.0.0.1\n10.0.0.2:0\n'`, "10.0.0.1:14142", `port of "10.0.0.2:0" is no number`},
-		{`printf '10.0.0.1 10.0.0.2\nthere: nobody\n\033[31m\n10.0.0.3\n'`, "10.0.0.3:14142", "and 2 more come to nothing"},
+		{`printf '10.0.0.1 10.0.0.2\nthere: nobody\n\033[31m\n10.0.0.3\n'`, "10.0.0.3:14142", `"10.0.0.1 10.0.0.2" is neither an IP address nor a name: give HOST or HOST:PORT; and 2 more come to nothing`},
 		{`echo gone.example.`, "", "no such host"},
 		{`echo 10.0.0.1; echo 'no permit' >&2; exit 3`, "10.0.0.1:14142", `the command fails: exit status 3; it says "no permit"`},
 		{`/nowhere/at/all`, "", "the command fails: exit status 127; it says"},

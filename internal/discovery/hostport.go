@@ -77,7 +77,7 @@ const lookupMost = 32
 
 // lookupAll returns the addresses of what SplitHostPort takes. A port that is not there is
 // the given one. Of many names some are looked up, each time others; the error tells of
-// the first of those that came to nothing.
+// one of those that came to nothing.
 func lookupAll(ctx context.Context, r *net.Resolver, hosts []string, port uint16) (addrs []netip.AddrPort, err error) {
 	names, skipped := 0, 0
 	for _, i := range rand.Perm(len(hosts)) {
@@ -93,8 +93,9 @@ func lookupAll(ctx context.Context, r *net.Resolver, hosts []string, port uint16
 			addrs = append(addrs, some...)
 		}
 		if e != nil {
-			err = cmp.Or(err, e)
-			skipped++
+			if skipped++; err == nil || e.Error() < err.Error() {
+				err = e // always the same, so that it is no news
+			}
 		}
 	}
 	if skipped > 1 {
