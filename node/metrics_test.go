@@ -48,7 +48,7 @@ func TestMetricsAreWellFormed(t *testing.T) {
 // metric is a name, and its labels with the values they have.
 type metric map[string]map[string]bool
 
-var series = regexp.MustCompile("^(\\w+?)(?:_bucket|_sum|_count)?(?:{(.*)})? \\S+$")
+var series = regexp.MustCompile(`^(\w+?)(?:_bucket|_sum|_count)?(?:{(.*)})? \S+$`)
 
 // exported returns what a node's own metrics are.
 func exported(text string) map[string]metric {

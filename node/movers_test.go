@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -112,13 +113,24 @@ type far struct {
 	*bed
 	*messaging.Peer
 	key     ring.ID
-	sent    []wire.Frame
-	refuses error
 	waiting int
 	left    bool // what was sent may have left
+
+	mu      sync.Mutex
+	sent    []wire.Frame
+	refuses error
+}
+
+// full has the link take nothing more, or go on.
+func (f *far) full(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refuses = err
 }
 
 func (f *far) take(fr *wire.Frame, head, body []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.refuses != nil {
 		return f.refuses
 	}
@@ -195,6 +207,8 @@ func (f *far) hands(fr *wire.Frame) {
 func (f *far) last() uint64 { return f.lastOf(wire.TypeRequest) }
 
 func (f *far) lastOf(typ wire.Type) uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for _, fr := range slices.Backward(f.sent) {
 		if fr.Type == typ {
 			h, _, err := wire.ParseRequestHead(fr.Body)
@@ -372,7 +386,7 @@ var movers = []mover{
 	{`request_unanswered{cause="busy"}`, func(b *bed) {
 		f := b.asked()
 		for range 20 {
-			f.refuses = queue.ErrFull
+			f.full(queue.ErrFull)
 			f.refusesIt(wire.Busy)
 		}
 		time.Sleep(6 * time.Second)
@@ -438,11 +452,11 @@ var movers = []mover{
 	}},
 	{`stream_dropped{cause="lane_dropping"}`, func(b *bed) {
 		f, c := b.target()
-		f.refuses = queue.ErrFull
+		f.full(queue.ErrFull)
 		for range 50 {
 			c.Publish("news", make([]byte, 400<<10))
 		}
-		f.refuses = nil
+		f.full(nil)
 		b.loop(func(now time.Time, batch *queue.Batch) { f.Peer = b.n.plane.LinkUp(now, batch, f.key, f) })
 	}},
 	{`stream_repairs{cause="overrun_in_check"}`, func(b *bed) {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"syscall"
 	"testing/synctest"
 	"time"
@@ -348,15 +349,15 @@ func init() {
 			b.control(other.n.network.identity.ID(), wire.Unwanted{Name: b.name(core.Topic, "news"), Seq: 1 << 62})
 		}},
 		{`refused{reason="welcome_tie"} refused{reason="welcome_full"} refused{reason="welcome_leaving"}`, func(b *bed) {
-			results := []byte{wire.ResultTie, wire.ResultFull, wire.ResultLeaving}
+			var dials atomic.Int32
 			gate := session.NewGate(session.GateConfig{Identity: b.member(), Refused: session.NewRefusals(slog.New(slog.DiscardHandler), time.Now)})
 			l := memnet.Listen("turns away")
 			defer gate.Close()
 			defer l.Close()
 			gate.Serve(l, func(c *session.Conn) {
 				session.ReadFirst(c, wire.TypeHello, wire.ParseHello)
-				c.Write(wire.Append(nil, wire.Welcome{Result: results[0]}))
-				results = append(results[1:], results[0])
+				results := []byte{wire.ResultTie, wire.ResultFull, wire.ResultLeaving}
+				c.Write(wire.Append(nil, wire.Welcome{Result: results[dials.Add(1)%3]}))
 				c.Close()
 			})
 			b.n.network.dial = func(context.Context, netip.AddrPort) (net.Conn, error) { return l.Dial() }
