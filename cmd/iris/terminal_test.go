@@ -13,7 +13,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// look is between two looks at a terminal, which tells nobody of what it shows.
+// lookTime is between two looks at a terminal, which tells nobody of what it shows.
 const lookTime = 20 * time.Millisecond
 
 // tmux runs a command of the server that has the terminal of that name and no other.

@@ -47,7 +47,7 @@ without bold and colour.`,
 			if err != nil {
 				return err
 			}
-			t := &top{node: n, view: topView{every: every}}
+			t := &top{node: n, every: every}
 			if once {
 				return t.once(cmd)
 			}
@@ -67,8 +67,9 @@ without bold and colour.`,
 
 // A top shows a node in a terminal.
 type top struct {
-	node liveNode
-	view topView
+	node  liveNode
+	every time.Duration
+	view  topView
 }
 
 // see takes what the node answered.
@@ -88,7 +89,8 @@ func (t *top) once(cmd *cobra.Command) error {
 	if err := t.see(answered{status: t.node.status, at: time.Now()}); err != nil {
 		return err
 	}
-	time.Sleep(t.view.every)
+	t.view.hint = fmt.Sprintf("measured for %v", t.every)
+	time.Sleep(t.every)
 	if err := t.see(t.ask(cmd.Context())); err != nil {
 		return err
 	}
@@ -105,6 +107,7 @@ func (t *top) run(ctx context.Context, out *os.File) error {
 	if err := t.see(answered{status: t.node.status, at: time.Now()}); err != nil {
 		return err
 	}
+	t.view.hint = fmt.Sprintf("looks every %v; q ends it", t.every)
 	in := int(os.Stdin.Fd())
 	was, err := term.MakeRaw(in)
 	if err != nil {
@@ -158,7 +161,7 @@ type answered struct {
 // looks asks the node now and then until ctx is done. Then it closes answers.
 func (t *top) looks(ctx context.Context, answers chan<- answered) {
 	defer close(answers)
-	tick := time.NewTicker(t.view.every)
+	tick := time.NewTicker(t.every)
 	defer tick.Stop()
 	for {
 		select {

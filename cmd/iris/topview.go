@@ -17,7 +17,7 @@ type topView struct {
 	now    *node.Status
 	rates  *statusRates // from the look before to now; nil: there was none
 	looked time.Time    // when now was
-	every  time.Duration
+	hint   string       // what is said under the figures
 
 	silent string    // why the node does not answer; empty: it does
 	since  time.Time // when it first did not
@@ -108,7 +108,7 @@ func (v *topView) header(at time.Time) []topLine {
 		sent = fmt.Sprintf("sent each second: requests %s  replies %s  broadcasts %s  events %s  tunnels %s",
 			rateText(r.Requests), rateText(r.Replies), rateText(r.Broadcasts), rateText(r.Events), rateText(r.Tunnels))
 	}
-	last := topLine{fmt.Sprintf("looks every %v; q ends it", v.every), plain}
+	last := topLine{v.hint, plain}
 	if v.silent != "" {
 		last = topLine{fmt.Sprintf("NO ANSWER for %s, trying on: %s", at.Sub(v.since).Truncate(time.Second), v.silent), alarm}
 	}
@@ -125,7 +125,7 @@ func bar(used, limit int64) string {
 	const long = 20
 	full := 0
 	if limit > 0 {
-		full = int(min(long, (max(0, used)*long+limit-1)/limit))
+		full = int(min(long, (max(0, used)*long+limit/2)/limit))
 	}
 	return "[" + strings.Repeat("#", full) + strings.Repeat(".", long-full) + "]"
 }
