@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -69,10 +70,12 @@ func newShell(t *testing.T, h *Host, dir string) *shell {
 	socket := filepath.Join(dir, "iris.sock")
 	cmd.Env = append(os.Environ(), "PATH="+here+":"+thePlace.dir+":"+os.Getenv("PATH"), "HOME="+dir,
 		"HOST_DIR="+dir, "IRIS_STATE="+filepath.Join(dir, "state"), "IRIS_SOCKET="+socket, "IRIS_ADDRESS="+socket)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // what it leaves running ends with the test
 	p, err := h.Start(cmd)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
 	return &shell{Process: p, in: out}
 }
 
