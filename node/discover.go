@@ -149,7 +149,7 @@ func (s *search) start() {
 	} else {
 		s.w.settled.Store(true)
 	}
-	if s.lan == nil && s.etcd != nil { // it tells others where we are, and nobody else looks
+	if s.lan == nil && s.w.listener != nil { // nobody else looks where we are
 		s.w.running.Go(func() {
 			discovery.Watch(s.w.ctx, s.w.n.config.Interfaces, s.w.moved)
 		})

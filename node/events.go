@@ -13,6 +13,7 @@ import (
 
 	"github.com/project-iris/iris/internal/admin"
 	"github.com/project-iris/iris/internal/core"
+	"github.com/project-iris/iris/internal/discovery"
 	"github.com/project-iris/iris/internal/messaging"
 	"github.com/project-iris/iris/internal/queue"
 	"github.com/project-iris/iris/internal/ring"
@@ -44,6 +45,7 @@ const (
 	mostOctets    = 1 << 20
 	countEvery    = time.Second
 	writeTime     = 10 * time.Second // for one event
+	silence       = 30 * time.Second // until an empty line is sent
 )
 
 // events tells those who follow what happens. Nobody who publishes waits for them. Safe
@@ -151,7 +153,7 @@ func (n *Node) serveEvents(w http.ResponseWriter, r *http.Request) {
 	}
 	tick := time.NewTicker(countEvery)
 	defer tick.Stop()
-	for {
+	for wrote := time.Now(); ; {
 		select {
 		case <-f.ready:
 		case <-tick.C:
@@ -161,11 +163,16 @@ func (n *Node) serveEvents(w http.ResponseWriter, r *http.Request) {
 		case <-r.Context().Done():
 			return
 		}
-		for _, line := range f.take() {
+		lines := f.take()
+		if len(lines) == 0 && time.Since(wrote) >= silence {
+			lines = append(lines, []byte("\n")) // only a write tells that the asker is gone
+		}
+		for _, line := range lines {
 			stream.SetWriteDeadline(time.Now().Add(writeTime))
 			if _, err := w.Write(line); err != nil {
 				return
 			}
+			wrote = time.Now()
 		}
 		if stream.Flush() != nil {
 			return
@@ -203,7 +210,7 @@ func (t tally) compare(before tally, f *follower) {
 		}
 	}
 	for _, source := range slices.Sorted(maps.Keys(t.trouble)) {
-		if why := t.trouble[source]; why != before.trouble[source] {
+		if why := t.trouble[source]; discovery.Cause(why) != discovery.Cause(before.trouble[source]) {
 			f.add(Event{Event: "source_trouble", Source: source, Reason: why}.line())
 		}
 	}

@@ -172,13 +172,13 @@ func text(err error) string {
 	return s[:min(len(s), 256)]
 }
 
-// shown returns ways to find others, without the arguments of commands, which may hold
-// what is not for everybody.
+// shown returns ways to find others, without commands, which may hold what is not for
+// everybody.
 func shown(ways []string) []string {
 	all := []string{}
 	for _, way := range ways {
-		if strings.HasPrefix(way, "exec:") {
-			way, _, _ = strings.Cut(way, " ")
+		if strings.HasPrefix(way, Exec+":") {
+			way = Exec
 		}
 		all = append(all, way)
 	}

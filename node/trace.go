@@ -93,6 +93,11 @@ func (n *Node) wayTo(ctx context.Context, candidates []CandidateStatus) *WayStat
 	if way.Hops = way.Ping.Hops; next.Self {
 		return way
 	}
+	if way.Hops == 0 { // it did not answer in time
+		if way.Hops = 1; next.Via != "" {
+			way.Hops = 2
+		}
+	}
 	if hop, err := ring.Parse(cmp.Or(next.Via, next.Node)); err == nil {
 		if l := n.network.links.Link(hop); l != nil {
 			way.Waiting = lanes(l.Counters())

@@ -9,7 +9,7 @@ import (
 // looks at nothing else there. A change of keys is for connections to come, and the node
 // keeps its id. New peers are dialled, and those that are named no longer are not; links
 // and programs stay. What is wrong with keys or peers is an error, and nothing is
-// changed then. Of two calls at once either may have the last word.
+// changed then; a socket that is gone is a warning. Of two calls at once either may have the last word.
 func (n *Node) Update(c Config) error {
 	if w := n.network; w != nil {
 		own := Config{Network: n.config.Network, Key: c.Key, Accept: c.Accept, Peers: c.Peers}
@@ -38,7 +38,7 @@ func (n *Node) Update(c Config) error {
 		return nil
 	}
 	if err := socket.Trust(c.SocketUIDs); err != nil {
-		return fmt.Errorf("let users in on the Unix socket: %w", err)
+		n.config.Log.Warn("no other users are let in on the Unix socket: start the node anew", "error", err)
 	}
 	return nil
 }

@@ -30,13 +30,14 @@ const noWay = "none"
 func ParseDiscover(lists ...string) (words []string, err error) {
 	for _, list := range lists {
 		for more := true; more; {
+			list = strings.TrimSpace(list)
 			word := list
 			if !strings.HasPrefix(list, Exec+":") {
 				word, list, more = strings.Cut(list, ",")
 			} else {
 				more = false
 			}
-			words = append(words, word)
+			words = append(words, strings.TrimSpace(word))
 		}
 	}
 	if len(words) == 1 && words[0] == noWay {

@@ -48,8 +48,8 @@ func TestDeployedFlagsExist(t *testing.T) {
 	found := 0
 	for _, name := range []string{"iris@.service", "compose.yaml", "kubernetes.yaml", "Dockerfile", "iris.toml"} {
 		for line := range strings.Lines(readDeploy(t, name)) {
-			if regexp.MustCompile(`docker|systemctl|kubectl|COPY|HEALTHCHECK`).MatchString(line) {
-				continue // flags of others
+			if regexp.MustCompile(`docker|systemctl|kubectl|COPY|HEALTHCHECK|iris, health`).MatchString(line) {
+				continue // flags of other commands
 			}
 			for _, m := range flag.FindAllStringSubmatch(line, -1) {
 				found++
@@ -178,8 +178,7 @@ func TestDeployedManifestsHoldTogether(t *testing.T) {
 	node := at(pod, "spec", "containers", 0)
 	equal("the volume of the key", at(node, "volumeMounts", 0, "name"), at(pod, "spec", "volumes", 0, "name"))
 	equal("the port of the nodes", at(service, "spec", "ports", 0, "port"), at(node, "ports", 0, "containerPort"))
-	equal("the port of the probes", at(node, "readinessProbe", "httpGet", "port"), at(node, "ports", 1, "name"))
-	equal("the address of the probes", at(node, "args", 6), "--admin-listen=:14143")
+	equal("the command of the probes", at(node, "readinessProbe", "exec", "command", 0), at(node, "livenessProbe", "exec", "command", 0))
 	equal("the name to find nodes by", at(node, "args", 4), "--discover=dns:"+at(service, "metadata", "name").(string))
 
 	c := read("compose.yaml")[0]

@@ -135,6 +135,7 @@ func fromEnvironment(f *pflag.Flag) error {
 // command with commas of its own, and the last.
 func splitList(list string) (all []string) {
 	for rest := list; rest != ""; {
+		rest = strings.TrimLeft(rest, " ")
 		if strings.HasPrefix(rest, "exec:") {
 			return append(all, rest)
 		}

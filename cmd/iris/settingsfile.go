@@ -39,10 +39,7 @@ func readSettings(path string, flags *pflag.FlagSet) (map[string]setting, error)
 	}
 	all := make(map[string]setting)
 	for _, key := range meta.Keys() {
-		name := key[0]
-		if len(key) > 1 {
-			continue // below a table, which was refused
-		}
+		name := key[0] // a table has one that no flag has, or a value that none takes
 		s := setting{line: lineOf(string(data), name)}
 		f := flags.Lookup(name)
 		if !isSetting(f) {

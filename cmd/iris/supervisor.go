@@ -64,6 +64,7 @@ func (s *supervisor) tell(assignments ...string) {
 	if s.conn == nil {
 		return
 	}
+	s.conn.SetWriteDeadline(time.Now().Add(time.Second)) // a manager that does not read keeps no node up
 	if _, err := s.conn.Write([]byte(strings.Join(assignments, "\n"))); err != nil {
 		s.log.Warn("the service manager is not told how the node is", "error", err)
 	}

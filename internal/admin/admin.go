@@ -36,7 +36,8 @@ const (
 type Server struct {
 	http    http.Server
 	refused *session.Refusals
-	done    chan struct{} // closed when nothing more is accepted
+	cancel  context.CancelFunc // ends what handlers wait for
+	done    chan struct{}      // closed when nothing more is accepted
 	open    atomic.Int32
 	conns   sync.WaitGroup
 }
@@ -55,7 +56,8 @@ func Serve(state string, handler http.Handler, refused *session.Refusals, log *s
 
 // newServer answers on l until the server is closed.
 func newServer(l net.Listener, handler http.Handler, refused *session.Refusals, log *slog.Logger) *Server {
-	s := &Server{refused: refused, done: make(chan struct{})}
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &Server{refused: refused, cancel: cancel, done: make(chan struct{})}
 	s.http = http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			r.Context().Value(connKey{}).(*conn).begun = false
@@ -67,6 +69,7 @@ func newServer(l net.Listener, handler http.Handler, refused *session.Refusals, 
 		IdleTimeout:       answerTime,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		ConnState:         s.follow,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		Protocols:         new(http.Protocols),
 
@@ -147,6 +150,7 @@ func Host(remote string) string {
 
 // Close ends the service. When it returns no handler is running.
 func (s *Server) Close() {
+	s.cancel() // a handler whose client sends more than its request is not told of its end
 	s.http.Close()
 	<-s.done
 	s.conns.Wait()

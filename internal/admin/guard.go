@@ -90,7 +90,7 @@ func (g *guard) check(r *http.Request) *refusal {
 		return &refusal{http.StatusMethodNotAllowed, session.HTTPToken,
 			fmt.Sprintf("method %.20q is not served: use GET to ask, POST to change something", r.Method)}
 	}
-	if (change || g.abroad(r) && !isProbe(r.URL.Path)) && !g.hasToken(r) {
+	if (change || (named || g.abroad(r)) && !isProbe(r.URL.Path)) && !g.hasToken(r) {
 		why := fmt.Sprintf("the token is missing or wrong: send \"Authorization: Bearer TOKEN\" with what the file %s in the node's state directory holds", TokenFile)
 		if g.Token == "" {
 			why = "this needs a token, and a node without a state directory has none: give it one with --state DIR, or ask it on its own host"
@@ -123,9 +123,17 @@ func (g *guard) host(host string) (named, ok bool) {
 }
 
 // abroad reports whether a request may be of another host: over a listener that
-// others reach, or by a proxy.
+// others reach, or by a proxy that says so.
 func (g *guard) abroad(r *http.Request) bool {
-	return !g.at.Addr().IsLoopback() || slices.ContainsFunc([]string{"Forwarded", "X-Forwarded-For", "Via"}, func(h string) bool { return r.Header[h] != nil })
+	if !g.at.Addr().IsLoopback() {
+		return true
+	}
+	for name := range r.Header {
+		if name == "Forwarded" || name == "Via" || name == "X-Real-Ip" || strings.HasPrefix(name, "X-Forwarded-") {
+			return true
+		}
+	}
+	return false
 }
 
 // isProbe reports whether a path is for those who look after processes, who have no

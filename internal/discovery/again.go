@@ -2,8 +2,6 @@ package discovery
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
@@ -60,7 +58,7 @@ func (l *looker) once(ctx context.Context) ([]netip.AddrPort, error) {
 	addrs, err := l.look(ctx)
 	if all := len(addrs); all > lookMost {
 		rand.Shuffle(all, func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
-		addrs, err = addrs[:lookMost], errors.Join(err, fmt.Errorf("there are %d addresses, and %d are used: name fewer", all, lookMost))
+		addrs = addrs[:lookMost] // who is linked to one of them soon knows all
 	}
 	return addrs, err
 }

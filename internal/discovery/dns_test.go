@@ -77,7 +77,7 @@ func TestNamesInDNSLeadToNodes(t *testing.T) {
 		{"nowhere.example.", "", "neither an IP address nor a name"},
 		{"gone.example.", "", "no such host"},
 		{"_gone._tcp.example.", "", "no such host"},
-		{"huge.example.", "256", "there are 1000 addresses, and 256 are used"},
+		{"huge.example.", "256", ""},
 	} {
 		found, failed, err := discovery.LookDNS(t.Context(), c.of, resolver(zone.Answer))
 		got := fmt.Sprint(len(found))

@@ -233,7 +233,7 @@ func pass(ctx context.Context, watch clientv3.WatchChan, events chan<- clientv3.
 	for {
 		r, ok := <-watch
 		if !ok {
-			r.Canceled = true
+			r = clientv3.WatchResponse{Canceled: true, CancelReason: "it has ended"}
 		}
 		select {
 		case events <- r:

@@ -32,7 +32,7 @@ func (t *trouble) Trouble() (failed uint64, now error) {
 func (t *trouble) note(log *slog.Logger, by string, err error) {
 	before := t.setTrouble(err)
 	switch {
-	case err != nil && (before == nil || cause(err) != cause(before)):
+	case err != nil && (before == nil || Cause(err.Error()) != Cause(before.Error())):
 		log.Warn("one way to find other nodes has trouble; it is tried again", "by", by, "error", err)
 	case err == nil && before != nil:
 		log.Info("one way to find other nodes works again", "by", by)
@@ -50,13 +50,13 @@ func (t *trouble) setTrouble(err error) (before error) {
 	return before
 }
 
-// cause returns what tells errors apart. Digits do not: ports, times and counts change
-// while the trouble is the same.
-func cause(err error) string {
+// Cause returns of an error's text what tells it from others. Digits do not: ports, times
+// and counts change while the trouble is the same.
+func Cause(text string) string {
 	return strings.Map(func(r rune) rune {
 		if '0' <= r && r <= '9' {
 			return -1
 		}
 		return r
-	}, err.Error())
+	}, text)
 }

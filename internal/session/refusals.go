@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,7 +28,7 @@ type Refusal struct {
 	Err  error
 }
 
-// Refusals counts who was refused, by why, remembers the last 256, and logs them:
+// Refusals counts who was refused, by why, remembers the last 256 between nodes, and logs them:
 // what an operator should look at once in ten minutes for each code and address, the
 // rest as totals, once a minute at most. Safe for concurrent use.
 type Refusals struct {
@@ -90,9 +91,11 @@ func (r *Refusals) note(f Refusal) (warn bool, totals []any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.counts[f.Code]++
-	if len(r.last) < keptRefusals {
+	switch {
+	case strings.HasPrefix(string(f.Code), "http_"): // not between nodes, and strangers could fill the list
+	case len(r.last) < keptRefusals:
 		r.last = append(r.last, f)
-	} else {
+	default:
 		r.last[r.next] = f
 		r.next = (r.next + 1) % keptRefusals
 	}
