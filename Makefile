@@ -13,10 +13,10 @@ PLATFORMS ?= linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 PURE := ring wire balance overlay directory core sim
 
 .NOTPARALLEL:
-.PHONY: check fmt vet staticcheck cross allocs comparison test race twenty fuzz soak bench build measure compare chaos
+.PHONY: check fmt vet staticcheck cross allocs comparison test race waiting twenty fuzz soak bench build measure compare chaos
 
 # The tests come last, so that their lines end the output.
-check: fmt vet staticcheck cross allocs comparison race
+check: fmt vet staticcheck allocs race waiting
 
 fmt:
 	@unformatted=$$(gofmt -l .) || exit 1; \
@@ -52,16 +52,20 @@ allocs:
 SOCKETS := TestExpectationsOverTCP|Test(Older)?(Expectations|Requirements)OverSockets|TestSuiteAgainstOneOfThree
 SOCKETS := $(SOCKETS)|TestMatrixLarge|TestNetworkDeliversLargeMessages|TestNetworkCarriesLargeRequests|TestNetworkManyTopicsAtOnce
 
-# Those that measure how a node behaves under load run alone. Hosts and sockets wait for
-# most of their time, and do so side by side.
+# Those that measure how a node behaves under load run alone, at the end of race. Hosts,
+# chaos and sockets wait for most of their time: they do so side by side, and beside what
+# only takes processor time.
 WAIT := hosts chaos
 race:
 	go test $(addprefix ./internal/,$(PURE))
 	go test -race -p 2 -skip '$(SOCKETS)' . $$(go list ./cmd/... ./internal/... | grep -v $(foreach p,$(PURE) $(WAIT),-e /internal/$p$$))
 	go test -race -skip '$(SOCKETS)' ./node
+
+waiting:
+	nice $(MAKE) --no-print-directory cross comparison & others=$$!; \
 	go test -race -parallel 4 $(addprefix ./internal/,$(WAIT)) & hosts=$$!; \
 	go test -p 1 -parallel 8 -run '$(SOCKETS)' . ./node; sockets=$$?; \
-	wait $$hosts && exit $$sockets
+	wait $$hosts && wait $$others && exit $$sockets
 
 # What client libraries expect, in invented time, 20 times.
 twenty:
