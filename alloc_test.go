@@ -1,3 +1,5 @@
+//go:build !race
+
 package iris_test
 
 import (
@@ -9,7 +11,8 @@ import (
 )
 
 // What a message costs in memory, in the whole process: node, client and service.
-// A reply is the caller's own, and so allocated.
+// A reply is the caller's own, and so allocated. The race detector empties pools at
+// random, so this is not for it.
 func TestAllocations(t *testing.T) {
 	n, err := node.New(node.Config{Dev: true})
 	if err != nil {
