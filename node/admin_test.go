@@ -26,15 +26,7 @@ import (
 func answering(t *testing.T, c Config) *Node {
 	t.Helper()
 	c.Admin = "127.0.0.1:0"
-	n, err := New(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { n.Close() })
-	if err := n.Start(); err != nil {
-		t.Fatal(err)
-	}
-	return n
+	return started(t, c)
 }
 
 // get asks a node over TCP, each time by a connection of its own.

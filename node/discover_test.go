@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/project-iris/iris"
 )
@@ -99,23 +98,17 @@ func TestListsOfWaysAreReadAsTheyAreTyped(t *testing.T) {
 func TestSourceThatFailsKeepsTheNodeServing(t *testing.T) {
 	config := Config{Network: "test", Key: testKey, Listen: "127.0.0.1:0"}
 	config.Discover = []string{"exec:echo no permit >&2 && exit 3"}
-	n, err := New(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := n.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer n.Close()
+	n := started(t, config)
 	var last SourceStatus
 	var relay []string
-	for end := time.Now().Add(30 * time.Second); last.Trouble == "" && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	eventually(t, "the source has trouble", func() bool {
 		s, err := n.Status()
 		if err != nil {
 			t.Fatal(err)
 		}
 		last, relay = s.Discovery.Sources[len(s.Discovery.Sources)-1], s.Relay
-	}
+		return last.Trouble != ""
+	})
 	if last.Name != Exec || last.Failed != 1 || last.Ended != "" || !strings.Contains(last.Trouble, "no permit") {
 		t.Errorf("the source is %+v", last)
 	}

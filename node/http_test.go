@@ -10,14 +10,7 @@ import (
 // A browser, or whoever else speaks HTTP to the relay's port, gets no octet of an
 // answer: nothing there could be mistaken for a page.
 func TestNoHTTPOnRelayPort(t *testing.T) {
-	n, err := New(Config{Dev: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := n.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer n.Close()
+	n := started(t, Config{Dev: true})
 	for _, addr := range n.addrs {
 		nc, err := net.Dial("tcp", addr)
 		if err != nil {

@@ -28,6 +28,20 @@ func eventually(t testing.TB, what string, f func() bool) {
 	}
 }
 
+// started makes a node and starts it. It is closed when the test ends.
+func started(t testing.TB, c Config) *Node {
+	t.Helper()
+	n, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { n.Close() })
+	if err := n.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 // loopSays asks a node's loop.
 func loopSays(n *Node, f func() bool) (ok bool) {
 	n.do(func(time.Time, *queue.Batch) { ok = f() })

@@ -27,14 +27,7 @@ func startNetwork(t testing.TB, n int) []*Node {
 		if i > 0 {
 			c.Peers = []string{first}
 		}
-		nd, err := New(c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := nd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { nd.Close() })
+		nd := started(t, c)
 		nodes = append(nodes, nd)
 		if i == 0 {
 			first = nd.network.listener.Addr().String()

@@ -50,15 +50,7 @@ func TestPingTellsHowFarADialCame(t *testing.T) {
 	t.Parallel()
 	start := func(c Config) *Node {
 		c.Listen = "127.0.0.1:0"
-		n, err := New(c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { n.Close() })
-		if err := n.Start(); err != nil {
-			t.Fatal(err)
-		}
-		return n
+		return started(t, c)
 	}
 	ctx := inTime(t)
 	n := start(Config{Network: "test", Key: testKey})
@@ -316,14 +308,7 @@ func TestWhyAgreesWithTheChoices(t *testing.T) {
 
 func TestWhyOfANodeByItself(t *testing.T) {
 	t.Parallel()
-	n, err := New(Config{Dev: true, Listeners: []net.Listener{}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { n.Close() })
-	if err := n.Start(); err != nil {
-		t.Fatal(err)
-	}
+	n := started(t, Config{Dev: true, Listeners: []net.Listener{}})
 	tr, err := n.Trace(t.Context(), "work", false, nil)
 	if err != nil || tr.Next != nil {
 		t.Errorf("without a member: %+v, %v", tr.Next, err)

@@ -67,9 +67,10 @@ func TestCommandLeavesNobodyBehind(t *testing.T) {
 			ended := make(chan error)
 			go func() { ended <- e.Run(ctx, func(discovery.Found) {}) }()
 			var text []byte
-			for len(text) == 0 {
-				text, _ = os.ReadFile(file)
-				time.Sleep(time.Millisecond)
+			for end := time.Now().Add(30 * time.Second); len(text) == 0; time.Sleep(time.Millisecond) {
+				if text, _ = os.ReadFile(file); time.Now().After(end) {
+					t.Fatal("the command does not tell its process")
+				}
 			}
 			if what == "goes on" {
 				cancel()
