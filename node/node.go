@@ -217,7 +217,7 @@ func (n *Node) control() {
 	const most = 64 // tasks a turn
 	var b queue.Batch
 	done := make([]chan struct{}, 0, most)
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(time.Millisecond)
 	defer timer.Stop()
 	for {
 		var now time.Time
@@ -289,7 +289,7 @@ func (n *Node) tell(f func(now time.Time, b *queue.Batch)) {
 // whatever the loop does.
 func (n *Node) drive() {
 	var b queue.Batch
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(time.Millisecond)
 	defer timer.Stop()
 	for {
 		select {

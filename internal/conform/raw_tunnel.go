@@ -106,7 +106,7 @@ func (t *rawTunnel) Send(body []byte, limit time.Duration) error {
 }
 
 // spend waits for a credit of n and takes it.
-func (t *rawTunnel) spend(n int, expired <-chan time.Time) error {
+func (t *rawTunnel) spend(n int, expired <-chan struct{}) error {
 	for {
 		select {
 		case <-expired:
@@ -210,10 +210,12 @@ func (t *rawTunnel) take(m *message) {
 	}
 }
 
-// after is time.After; with 0 it never comes.
-func after(limit time.Duration) <-chan time.Time {
+// after returns a channel that is closed after limit; with 0 it never is.
+func after(limit time.Duration) <-chan struct{} {
 	if limit == 0 {
 		return nil
 	}
-	return time.After(limit)
+	c := make(chan struct{})
+	time.AfterFunc(limit, func() { close(c) })
+	return c
 }

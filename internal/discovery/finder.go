@@ -56,7 +56,7 @@ type FinderStats struct {
 	Dialled uint64
 	Linked  uint64 // dials of which a link came, or there was one by then
 	Waiting int    // nodes and addresses that are dialled, or will be
-	Dropped uint64 // findings for which there was no room
+	Dropped uint64 // nodes and addresses that gave way to others, as there were too many
 	Refused uint64 // addresses that nobody dials on another's word
 }
 
@@ -139,7 +139,7 @@ func (f *Finder) Run(ctx context.Context) {
 	for i, s := range f.c.Sources {
 		running.Go(func() { f.source(ctx, i, s) })
 	}
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(time.Millisecond)
 	defer timer.Stop()
 	for {
 		select {

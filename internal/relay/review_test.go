@@ -62,7 +62,7 @@ func newWorld(t testing.TB, memory int64) *world {
 	w.server.Serve(w.l)
 	w.done.Go(func() {
 		var b queue.Batch
-		timer := time.NewTimer(0)
+		timer := time.NewTimer(time.Millisecond)
 		defer timer.Stop()
 		for {
 			select {

@@ -252,7 +252,11 @@ func (g *Gate) wait(e *entrant) error {
 	for {
 		select {
 		case at := <-e.turn:
-			begin = time.After(time.Until(at))
+			wait := time.Until(at)
+			if wait <= 0 {
+				return nil
+			}
+			begin = time.After(wait)
 		case <-begin:
 			return nil
 		case <-late.C:

@@ -136,10 +136,12 @@ func (n *node) dial(ctx context.Context, peer ring.ID, _ []wire.Addr) (*session.
 	if blocked {
 		return nil, errors.New("blocked")
 	}
-	select {
-	case <-time.After(slow):
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if slow > 0 {
+		select {
+		case <-time.After(slow):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 	nc, err := n.net.dial(p.listener)
 	if err != nil {
