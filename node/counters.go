@@ -232,7 +232,7 @@ func (r *reading) counters() []family {
 			{"begun", r.finder.Dialled, dialsFound, "begun"},
 			{"linked", r.finder.Linked, dialsFound, "linked"},
 			{"refused", r.finder.Refused, dialsFound, "addresses nobody dials on another's word"},
-			{"dropped", r.finder.Dropped, dialsFound, "not taken in: too many"},
+			{"dropped", r.finder.Dropped, dialsFound, "given up for others: too many"},
 		}},
 		{"iris_discovery_found_total", "source", "Addresses found.", r.sources(func(s discovery.SourceStats) uint64 { return s.Found })},
 		{"iris_discovery_failed_total", "source", "Attempts to find addresses that failed.", r.sources(func(s discovery.SourceStats) uint64 { return s.Failed })},

@@ -63,7 +63,7 @@ func TestEveryCounterIsShown(t *testing.T) {
 	}
 	of := map[session.Code]uint64{session.PacketSelf: 1, session.PacketReplay: 1} // which the LAN counts
 	packets := map[discovery.Kind]uint64{discovery.Beacon: 1, discovery.Probe: 1, discovery.Answer: 1}
-	r.lan = discovery.LANStats{Sent: packets, Heard: packets, Refused: of}
+	r.lan = discovery.LANStats{Sent: packets, Heard: packets, Refused: of, Failed: 1, Paused: 1}
 	all := rows(r)
 	for row, by := range provedBy {
 		want := fields[by[2]]

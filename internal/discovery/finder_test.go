@@ -137,6 +137,9 @@ func TestTargetsAreBounded(t *testing.T) {
 	if len(m.targets) != mostTargets || !slices.Contains(m.targets, under[0]) || m.target(ring.ID{}, away(1+2*mostTargets)) == nil {
 		t.Errorf("%d targets, want %d, with what is under way and the latest", len(m.targets), mostTargets)
 	}
+	if m.Dropped != mostTargets+1 {
+		t.Errorf("%d are counted as dropped, want %d", m.Dropped, mostTargets+1)
+	}
 }
 
 func TestAddressesThatNobodyDials(t *testing.T) {

@@ -40,7 +40,7 @@ type merger struct {
 	knows    func(*target) bool        // need it not be found?
 	targets  []*target                 // in the order they were found
 	under    int
-	Dropped  uint64 // findings for which there was no room
+	Dropped  uint64 // targets that gave way to others, as there were too many
 	Refused  uint64 // addresses that nobody dials on another's word
 }
 
@@ -62,10 +62,7 @@ func (m *merger) find(now time.Time, f Found) {
 	}
 	t := m.target(f.Node, addrs[0])
 	if t == nil {
-		if !m.room() {
-			m.Dropped++
-			return
-		}
+		m.room()
 		t = &target{node: f.Node, addr: addrs[0]}
 		m.targets = append(m.targets, t)
 	}
@@ -89,10 +86,11 @@ func (m *merger) target(id ring.ID, addr netip.AddrPort) *target {
 	return m.targets[i]
 }
 
-// room makes room for a target: the one that was found least recently gives way.
-func (m *merger) room() bool {
+// room makes room for a target: the one that was found least recently gives way, of those
+// that are not being dialled, which are fewer than there may be targets.
+func (m *merger) room() {
 	if len(m.targets) < mostTargets {
-		return true
+		return
 	}
 	oldest := -1
 	for i, t := range m.targets {
@@ -100,11 +98,8 @@ func (m *merger) room() bool {
 			oldest = i
 		}
 	}
-	if oldest < 0 {
-		return false
-	}
 	m.targets = slices.Delete(m.targets, oldest, oldest+1)
-	return true
+	m.Dropped++
 }
 
 // dials returns the targets to dial now, as many as the budget allows.

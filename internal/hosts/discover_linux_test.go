@@ -316,6 +316,21 @@ func TestOthersAreFoundWhereTheyWere(t *testing.T) {
 	}
 }
 
+// What cannot be sent is counted, and programs of the host are served.
+func TestHostThatMaySendNothing(t *testing.T) {
+	t.Parallel()
+	n := &network{lan: newLAN(t, 1)}
+	if err := n.lan.Hosts[0].filter("output", "meta l4proto udp drop"); err != nil {
+		t.Fatal(err)
+	}
+	n.startAll(t, 1)
+	n.await(t, 0, "it counts what could not be sent", func(s *node.Status) bool { return s.Discovery.Sent["failed"] > 0 })
+	n.member(t, 0, secret, newService("served", newLedger()))
+	if reply, err := n.client(t, 0).Request(withLimit(t), secret, nil); string(reply) != "served" {
+		t.Errorf("a request is answered %q, %v", reply, err)
+	}
+}
+
 // A flood of datagrams costs little, is counted by why nothing comes of it, and does
 // not keep nodes from finding and serving each other.
 func TestFloodOfDatagrams(t *testing.T) {
@@ -381,6 +396,9 @@ func TestFloodOfDatagrams(t *testing.T) {
 		if s.Discovery.Refused[string(code)] == 0 {
 			t.Errorf("%s was not counted", code)
 		}
+	}
+	if s.Discovery.Refused["left to the system: too many at once"] == 0 {
+		t.Error("it is not counted that the socket was not read for a moment")
 	}
 	if s.Discovery.Heard["beacons"] > 1 || len(s.Links) > 0 {
 		t.Errorf("something came of the flood: %+v", s.Discovery)

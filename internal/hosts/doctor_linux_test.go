@@ -73,7 +73,7 @@ var setups = []*broken{
 	{
 		name: "LargePacketsAreLost", breaks: func(l *LAN) error {
 			rule := "meta l4proto tcp meta length > 600 drop"
-			return errors.Join(l.Hosts[0].filter(rule), l.Hosts[1].filter(rule))
+			return errors.Join(l.Hosts[0].filter("input", rule), l.Hosts[1].filter("input", rule))
 		},
 		want: [2]string{doctor.MTU, doctor.MTU}, pair: doctor.MTU,
 	},
@@ -123,12 +123,13 @@ var setups = []*broken{
 
 // filter has the firewall of the second host apply a rule to what comes in.
 func filter(rule string) func(*LAN) error {
-	return func(l *LAN) error { return l.Hosts[1].filter(rule) }
+	return func(l *LAN) error { return l.Hosts[1].filter("input", rule) }
 }
 
-func (h *Host) filter(rule string) error {
+// filter has the firewall of h apply a rule to the input or output.
+func (h *Host) filter(hook, rule string) error {
 	cmd := exec.Command("nft", "-f", "-")
-	cmd.Stdin = strings.NewReader("table inet t { chain in { type filter hook input priority 0; " + rule + "\n}\n}\n")
+	cmd.Stdin = strings.NewReader("table inet t { chain c { type filter hook " + hook + " priority 0; " + rule + "\n}\n}\n")
 	var output strings.Builder
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := h.Do(cmd.Start); err != nil {

@@ -308,6 +308,35 @@ func TestControlThatDoesNotLeaveEndsTheLink(t *testing.T) {
 	})
 }
 
+// TestUnknownHandle has a node use the short form of a name, which nothing defines.
+func TestUnknownHandle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		b := w.node(2, w.identity())
+		defer b.stop()
+		b.onData = func(_ *Link, _ *queue.Batch, f *wire.Frame) error {
+			_, err := wire.ParseDigest(f.Body)
+			return err
+		}
+		id := w.identity()
+		ctl, data := w.raw(id, b, session.PurposeLink), w.raw(id, b, session.PurposeLink)
+		defer ctl.Close()
+		defer data.Close()
+		w.say(data, wire.Hello{Role: wire.RoleData, Link: w.say(ctl, wire.Hello{Role: wire.RoleControl}).Link})
+		f := wire.Frame{Type: wire.TypeDigest, Flags: wire.Named, Name: wire.Name{Kind: wire.Topic}}
+		body := wire.Digest{}.AppendBody(nil)
+		body[9] = 1 // the last octet of the handle
+		data.Write(append(f.AppendHead(nil, len(body)), body...))
+		synctest.Wait()
+		ctl.Close()
+		time.Sleep(3 * time.Second)
+		b.wantEvents("up", "down protocol violation")
+		if got := b.refused.Counts()[session.HandleUnknown]; got != 1 {
+			t.Errorf("%d are counted for unknown handles, want 1: %v", got, b.refused.Counts())
+		}
+	})
+}
+
 func TestUnknownFrames(t *testing.T) {
 	for _, c := range []struct {
 		flags wire.Flags

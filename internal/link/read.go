@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/project-iris/iris/internal/session"
 	"github.com/project-iris/iris/internal/wire"
 )
 
@@ -74,6 +75,9 @@ func (r *role) failed(err error) {
 	if errors.As(err, &v) {
 		r.l.m.Stats.Bad.Add(1)
 		r.l.m.Log.Warn("link is closed: the other node broke the protocol", "node", r.l.peer, "addr", r.l.addr, "error", err)
+		if errors.Is(err, wire.ErrHandle) {
+			r.l.m.refuse(r.l.addr.String(), r.l.peer, &session.Error{Code: session.HandleUnknown, Err: err})
+		}
 		r.l.fail(Violation, v.Error())
 		return
 	}
@@ -82,6 +86,8 @@ func (r *role) failed(err error) {
 
 // A violation is an error that is the other node's doing.
 type violation struct{ error }
+
+func (v *violation) Unwrap() error { return v.error }
 
 func violationf(format string, args ...any) error { return &violation{fmt.Errorf(format, args...)} }
 

@@ -23,6 +23,20 @@ func TestEndOfAClusterLeavesTheTopicOfItsName(t *testing.T) {
 	}
 }
 
+// A message whose cell ends each time that it is found is counted, not tried for ever.
+func TestCellThatEndsEachTime(t *testing.T) {
+	net := newNetwork(t, 1)
+	h := net.nodes[0]
+	p := h.program("")
+	h.plane.freshCluster([]byte("x"), nil).everyone.closed.Store(true)
+	h.plane.freshTopic([]byte("x"), nil).closed.Store(true)
+	p.Conn.Broadcast(net.now, &h.b, []byte("x"), nil)
+	p.Conn.Publish(net.now, &h.b, []byte("x"), nil)
+	if d := &h.plane.Drops; d.SealedClusters.Load() != 1 || d.SealedTopics.Load() != 1 {
+		t.Errorf("%d broadcasts and %d events are counted, want 1 each", d.SealedClusters.Load(), d.SealedTopics.Load())
+	}
+}
+
 // Nodes unheard of bring frames by routers while the loop looks through those that there
 // are. It is for the race detector.
 func TestStrangersComeWhileTheLoopLooksThroughPeers(t *testing.T) {
