@@ -37,6 +37,7 @@ func (s *sequence) Down(l *Link, err error) {
 
 func TestReplacementOverTCP(t *testing.T) {
 	key := netKey(t)
+	const patience = time.Minute // for what takes a moment
 	ends := [2]*sequence{{counter: newCounter(), t: t}, {counter: newCounter(), t: t}}
 	ma, _, stopA := tcpNode(t, key, ends[0])
 	mb, addr, stopB := tcpNode(t, key, ends[1])
@@ -86,15 +87,19 @@ func TestReplacementOverTCP(t *testing.T) {
 		if err != nil {
 			t.Fatalf("renewal %d: %v", renewed, err)
 		}
-		for links[0].settling() || links[1].settling() {
-			time.Sleep(time.Millisecond)
+		for end := time.Now().Add(patience); links[0].settling() || links[1].settling(); time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("renewal %d is not through after %v", renewed, patience)
+			}
 		}
 	}
 	close(stop)
 	senders.Wait()
 	for i, e := range ends {
-		for e.frames.Load() < int64(sent[1-i]) && !t.Failed() {
-			time.Sleep(time.Millisecond)
+		for end := time.Now().Add(patience); e.frames.Load() < int64(sent[1-i]) && !t.Failed(); time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Errorf("%d of %d messages arrived after %v", e.frames.Load(), sent[1-i], patience)
+			}
 		}
 	}
 	t.Logf("renewed %d times, with %d and %d messages sent", renewed, sent[0], sent[1])
