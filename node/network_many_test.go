@@ -37,6 +37,10 @@ func TestNetworkManyTopicsAtOnce(t *testing.T) {
 			}
 			seen[s] = true
 		case <-late:
+			for _, n := range nodes {
+				s, err := n.Status()
+				t.Logf("dropped %v, mended %v, %v", s.Dropped, s.Mended, err)
+			}
 			t.Fatalf("%d of %d events came", len(seen), n)
 		}
 	}
